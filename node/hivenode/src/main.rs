@@ -1,0 +1,2 @@
+//! The hivenode binary.
+fn main() {}
