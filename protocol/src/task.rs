@@ -258,8 +258,11 @@ pub struct JobSpec {
     pub budget: MicroCpt,
     /// How often a task is tried again after a worker's fault; the program's own failures are final.
     pub retries: u16,
-    /// Number of tasks.
+    /// Number of tasks so far.
     pub tasks: u32,
+    /// Whether more tasks may be added until the job is closed. An open job keeps its leases while it is
+    /// idle, so that a task added later starts at once; it may begin with no task.
+    pub open: bool,
 }
 
 /// Why a path or a task's shape is refused.
@@ -404,7 +407,7 @@ impl JobSpec {
     /// # Errors
     /// The first rule broken.
     pub fn check(&self) -> Result<(), SpecError> {
-        if self.tasks == 0 {
+        if self.tasks == 0 && !self.open {
             return Err(SpecError::Shape("a job needs at least one task"));
         }
         at_most("tasks", self.tasks as usize, MAX_TASKS_PER_JOB as usize)?;
