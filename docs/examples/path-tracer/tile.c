@@ -35,7 +35,13 @@ enum { EXIT_IO = 1, EXIT_USAGE = 2 };
 /* Most light that a path may bring after a diffuse bounce: keeps the rare very
  * bright path (a caustic) from leaving a white speck. */
 #define INDIRECT_CLAMP 3.0f
+/* The same for a soft box seen through several mirror-like bounces; on film
+ * this much is white already. */
+#define MIRRORED_CLAMP 5.0f
 #define FAR 1e30f
+/* Least chance of following the reflection in what the camera sees: a soft box
+ * mirrored in glass or varnish is bright there and must be smooth. */
+#define FIRST_MIRROR 0.3f
 /* Step off a surface, in scene units, so that a ray does not hit where it starts. */
 #define STEP 1e-3f
 #define PI 3.14159265f
@@ -63,6 +69,12 @@ static inline float smoothstep(float lo, float hi, float x)
     return t * t * (3.0f - 2.0f * t);
 }
 static inline float largest(vec a) { return fmaxf(a.x, fmaxf(a.y, a.z)); }
+/* Light a, dimmed so that no colour of it is above `limit`. */
+static inline vec at_most(vec a, float limit)
+{
+    float top = largest(a);
+    return top > limit ? scale(a, limit / top) : a;
+}
 
 /* cos and sin of a whole turn's fraction u in [0,1): polynomials, exact to 2e-6. */
 static inline void turn(float u, float *cosine, float *sine)
@@ -187,8 +199,8 @@ enum {
     COBALT, MATERIALS
 };
 static const material materials[MATERIALS] = {
-    [FLOOR_LIGHT] = {VARNISH, {0.78f, 0.76f, 0.72f}, 0},
-    [FLOOR_DARK] = {VARNISH, {0.075f, 0.085f, 0.11f}, 0},
+    [FLOOR_LIGHT] = {VARNISH, {0.74f, 0.71f, 0.66f}, 0},
+    [FLOOR_DARK] = {VARNISH, {0.045f, 0.055f, 0.080f}, 0},
     [PLINTH] = {VARNISH, {0.030f, 0.032f, 0.040f}, 0},
     [CLEAR] = {GLASS, {0.97f, 0.99f, 0.985f}, 0},
     [GOLD] = {METAL, {1.00f, 0.70f, 0.30f}, 0.06f},
@@ -197,10 +209,10 @@ static const material materials[MATERIALS] = {
     [TEAL] = {VARNISH, {0.02f, 0.42f, 0.44f}, 0},
     [IVORY] = {MATTE, {0.86f, 0.82f, 0.74f}, 0},
     [INK] = {VARNISH, {0.045f, 0.07f, 0.30f}, 0},
-    [AMBER] = {GLASS, {0.95f, 0.52f, 0.12f}, 0},
+    [AMBER] = {GLASS, {0.90f, 0.30f, 0.03f}, 0},
     [ROSE] = {METAL, {0.96f, 0.60f, 0.54f}, 0.22f},
     [LIME] = {VARNISH, {0.42f, 0.66f, 0.06f}, 0},
-    [COBALT] = {GLASS, {0.18f, 0.42f, 0.95f}, 0},
+    [COBALT] = {GLASS, {0.03f, 0.20f, 0.90f}, 0},
 };
 
 typedef struct { vec centre; float radius; int material; } sphere;
@@ -247,16 +259,16 @@ static softbox softbox_at(vec centre, vec towards, float half_width, float half_
 
 static void place_lights(void)
 {
-    lights[0] = softbox_at(v(-3.2f, 6.2f, 3.4f), v(0, 0.6f, 0), 2.1f, 1.6f, v(15.0f, 13.6f, 11.6f));
-    lights[1] = softbox_at(v(6.2f, 3.8f, -2.4f), v(0, 0.8f, 0), 0.7f, 2.0f, v(9.0f, 11.0f, 15.0f));
+    lights[0] = softbox_at(v(-3.2f, 6.2f, 3.4f), v(0, 0.6f, 0), 2.1f, 1.6f, v(19.0f, 17.2f, 14.6f));
+    lights[1] = softbox_at(v(6.2f, 3.8f, -2.4f), v(0, 0.8f, 0), 0.7f, 2.0f, v(9.0f, 13.0f, 21.0f));
 }
 
-static const vec horizon = {0.46f, 0.52f, 0.60f}, zenith = {0.10f, 0.14f, 0.24f};
+static const vec horizon = {0.36f, 0.30f, 0.29f}, zenith = {0.035f, 0.065f, 0.15f};
 
 static inline vec sky(vec d)
 {
     float up = d.y > 0.0f ? d.y : 0.0f;
-    return mix(horizon, zenith, sqrtf(up));
+    return mix(horizon, zenith, fminf(1.7f * sqrtf(up), 1.0f));
 }
 
 /* ---- rays ---------------------------------------------------------------- */
@@ -415,11 +427,10 @@ static vec trace(vec o, vec d)
         }
         if (h.what == SOFTBOX) {
             vec glow = mul(carry, lights[h.light].glow);
-            if (was_matte) {
-                float top = largest(glow);
-                if (top > INDIRECT_CLAMP)
-                    glow = scale(glow, INDIRECT_CLAMP / top);
-            }
+            if (was_matte)
+                glow = at_most(glow, INDIRECT_CLAMP);
+            else if (depth > 1)
+                glow = at_most(glow, MIRRORED_CLAMP);
             light = add(light, glow);
             break;
         }
@@ -459,10 +470,20 @@ static vec trace(vec o, vec d)
             float under = 1.0f - ratio * ratio * (1.0f - cosine * cosine);
             float refracted = sqrtf(lowest(under));
             float share = under <= 0.0f ? 1.0f : glass_share(cosine, refracted, ratio);
-            if (random_unit() < share) {
+            float chance = share, pick, unused;
+            if (depth == 0) {
+                /* Seen by the camera: look at the reflection often enough. */
+                spread(CHOICE, &pick, &unused);
+                chance = fmaxf(share, FIRST_MIRROR);
+            } else {
+                pick = random_unit();
+            }
+            if (pick < chance) {
+                carry = scale(carry, share / chance);
                 d = mirror(d, n);
                 o = add(p, scale(n, STEP));
             } else {
+                carry = scale(carry, (1.0f - share) / (1.0f - chance));
                 d = unit(add(scale(d, ratio), scale(n, ratio * cosine - refracted)));
                 o = sub(p, scale(n, STEP));
             }
@@ -495,7 +516,7 @@ static vec trace(vec o, vec d)
             /* The coat is left out once the path is diffuse: nobody can tell. */
             if (m->kind == VARNISH && !was_matte) {
                 float share = schlick(-dot(d, n), 0.04f);
-                float chance = 0.08f + 0.84f * share;
+                float chance = fmaxf(share, FIRST_MIRROR);
                 if (pick < chance) {
                     carry = scale(carry, share / chance);
                     d = mirror(d, n);
@@ -506,11 +527,8 @@ static vec trace(vec o, vec d)
             }
             carry = mul(carry, m->colour);
             vec straight = mul(carry, direct(o, n, l1, l2, choice));
-            if (was_matte) {
-                float top = largest(straight);
-                if (top > INDIRECT_CLAMP)
-                    straight = scale(straight, INDIRECT_CLAMP / top);
-            }
+            if (was_matte)
+                straight = at_most(straight, INDIRECT_CLAMP);
             light = add(light, straight);
             vec s, t;
             across(n, &s, &t);
