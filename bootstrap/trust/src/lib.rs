@@ -5,3 +5,6 @@
 //! time are arguments, and the same evidence in the same order gives the same scores.
 
 pub mod rules;
+pub mod score;
+
+pub use score::{Evidence, Trust};
