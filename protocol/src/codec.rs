@@ -109,11 +109,7 @@ pub fn encode<T: Serialize + ?Sized>(
 ///
 /// # Errors
 /// [`CodecError::TooLarge`] over the limit, [`CodecError::Malformed`] otherwise.
-pub fn decode<T: DeserializeOwned>(
-    what: &'static str,
-    bytes: &[u8],
-    limit: usize,
-) -> Result<T, CodecError> {
+pub fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8], limit: usize) -> Result<T, CodecError> {
     if bytes.len() > limit {
         return Err(CodecError::TooLarge {
             what,
@@ -121,9 +117,7 @@ pub fn decode<T: DeserializeOwned>(
             limit,
         });
     }
-    options(limit)
-        .deserialize(bytes)
-        .map_err(|e| malformed(what, &e))
+    options(limit).deserialize(bytes).map_err(|e| malformed(what, &e))
 }
 
 /// Encodes a message with its envelope.
@@ -183,13 +177,12 @@ pub fn frame_into<M: Message>(message: &M, out: &mut Vec<u8>) -> Result<(), Code
 /// A [`CodecError`] that names the message and what is wrong.
 pub fn open<M: Message>(bytes: &[u8]) -> Result<M, CodecError> {
     let what = M::NAME;
-    let (head, body) =
-        bytes
-            .split_at_checked(ENVELOPE_LEN)
-            .ok_or_else(|| CodecError::Malformed {
-                what,
-                detail: format!("{} bytes are no envelope", bytes.len()),
-            })?;
+    let (head, body) = bytes
+        .split_at_checked(ENVELOPE_LEN)
+        .ok_or_else(|| CodecError::Malformed {
+            what,
+            detail: format!("{} bytes are no envelope", bytes.len()),
+        })?;
     let proto = u16::from_le_bytes([head[0], head[1]]);
     let version = u16::from_le_bytes([head[2], head[3]]);
     if proto != M::PROTO {

@@ -121,9 +121,7 @@ pub enum CredentialError {
         by_ms: u64,
     },
     /// It begins in the future: one of the two clocks is wrong.
-    #[error(
-        "credential: begins {by_ms} ms in the future; this machine's clock or the authority's is wrong"
-    )]
+    #[error("credential: begins {by_ms} ms in the future; this machine's clock or the authority's is wrong")]
     Future {
         /// How far ahead, in milliseconds.
         by_ms: u64,

@@ -90,9 +90,7 @@ id!(
 );
 
 /// One task of a job: its position, counted from 0. At most [`crate::task::MAX_TASKS_PER_JOB`].
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Debug, Default,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Debug, Default)]
 pub struct TaskIndex(pub u32);
 
 /// A task named across jobs: `t_<job>.<index>`.

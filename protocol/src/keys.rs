@@ -108,8 +108,7 @@ pub fn verify(domain: &str, key: &[u8; 32], bytes: &[u8], signature: &Signature)
         return false;
     };
     let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
-    key.verify_strict(&statement(domain, bytes), &signature)
-        .is_ok()
+    key.verify_strict(&statement(domain, bytes), &signature).is_ok()
 }
 
 /// A document that is signed: has a domain of its own and a size limit.

@@ -9,9 +9,7 @@ pub const MICRO_PER_CPT: u64 = 1_000_000;
 pub const FUEL_PER_GFUEL: u64 = 1_000_000_000;
 
 /// An amount in µCPT (1 CPT = 1,000,000 µCPT).
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Debug, Default,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Debug, Default)]
 pub struct MicroCpt(pub u64);
 
 impl MicroCpt {
@@ -74,11 +72,7 @@ impl FromStr for MicroCpt {
             .trim();
         let (whole, part) = t.split_once('.').unwrap_or((t, ""));
         let digits = |x: &str| x.bytes().all(|b| b.is_ascii_digit());
-        if (whole.is_empty() && part.is_empty())
-            || !digits(whole)
-            || !digits(part)
-            || part.len() > 6
-        {
+        if (whole.is_empty() && part.is_empty()) || !digits(whole) || !digits(part) || part.len() > 6 {
             return Err(bad());
         }
         let whole: u64 = if whole.is_empty() {
@@ -96,9 +90,7 @@ impl FromStr for MicroCpt {
 }
 
 /// What a worker asks for WASM: µCPT for each 10^9 units of fuel.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Debug, Default,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Debug, Default)]
 pub struct Price {
     /// µCPT per Gfuel.
     pub per_gfuel: MicroCpt,
@@ -134,15 +126,7 @@ mod tests {
         assert_eq!("12.5".parse::<MicroCpt>().unwrap(), MicroCpt(12_500_000));
         assert_eq!("0.000001 CPT".parse::<MicroCpt>().unwrap(), MicroCpt(1));
         assert_eq!(MicroCpt(12_500_000).to_string(), "12.5 CPT");
-        for bad in [
-            "",
-            ".",
-            "-1",
-            "1e3",
-            "1.0000001",
-            "99999999999999999999",
-            "1 2",
-        ] {
+        for bad in ["", ".", "-1", "1e3", "1.0000001", "99999999999999999999", "1 2"] {
             assert!(bad.parse::<MicroCpt>().is_err(), "{bad}");
         }
     }

@@ -75,9 +75,7 @@ impl Resources {
         let n64 = u64::from(n);
         Some(Self {
             cpu_milli: self.cpu_milli.checked_sub(need.cpu_milli.checked_mul(n)?)?,
-            memory_mib: self
-                .memory_mib
-                .checked_sub(need.memory_mib.checked_mul(n64)?)?,
+            memory_mib: self.memory_mib.checked_sub(need.memory_mib.checked_mul(n64)?)?,
             disk_mib: self.disk_mib.checked_sub(need.disk_mib.checked_mul(n64)?)?,
             gpus: self
                 .gpus
@@ -92,18 +90,14 @@ impl Resources {
     pub fn saturating_add(&self, need: &Self, n: u32) -> Self {
         let n64 = u64::from(n);
         Self {
-            cpu_milli: self
-                .cpu_milli
-                .saturating_add(need.cpu_milli.saturating_mul(n)),
+            cpu_milli: self.cpu_milli.saturating_add(need.cpu_milli.saturating_mul(n)),
             memory_mib: self
                 .memory_mib
                 .saturating_add(need.memory_mib.saturating_mul(n64)),
-            disk_mib: self
-                .disk_mib
-                .saturating_add(need.disk_mib.saturating_mul(n64)),
-            gpus: self.gpus.saturating_add(
-                u16::try_from(u32::from(need.gpus).saturating_mul(n)).unwrap_or(u16::MAX),
-            ),
+            disk_mib: self.disk_mib.saturating_add(need.disk_mib.saturating_mul(n64)),
+            gpus: self
+                .gpus
+                .saturating_add(u16::try_from(u32::from(need.gpus).saturating_mul(n)).unwrap_or(u16::MAX)),
             gpu_memory_mib: self.gpu_memory_mib,
             gpu_name: self.gpu_name.clone(),
         }

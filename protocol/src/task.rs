@@ -333,11 +333,7 @@ impl TaskSpec {
     pub fn check(&self) -> Result<(), SpecError> {
         at_most("arguments", self.args.len() + self.env.len(), MAX_ARGS)?;
         let bytes = self.args.iter().map(String::len).sum::<usize>()
-            + self
-                .env
-                .iter()
-                .map(|(k, v)| k.len() + v.len())
-                .sum::<usize>();
+            + self.env.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
         at_most("bytes of arguments", bytes, MAX_ARG_BYTES)?;
         at_most("input files", self.inputs.len(), MAX_INPUTS)?;
         let nul = |s: &String| s.contains('\0');
@@ -360,10 +356,7 @@ impl TaskSpec {
 
     /// Every blob this task reads.
     pub fn blobs(&self) -> impl Iterator<Item = &BlobRef> {
-        self.inputs
-            .iter()
-            .map(|i| &i.blob)
-            .chain(self.stdin.as_ref())
+        self.inputs.iter().map(|i| &i.blob).chain(self.stdin.as_ref())
     }
 }
 
@@ -375,20 +368,13 @@ impl TaskResult {
     pub fn check(&self) -> Result<(), SpecError> {
         at_most("output files", self.outputs.len(), MAX_OUTPUTS)?;
         if let Outcome::Failed { code, detail, .. } = &self.outcome {
-            at_most(
-                "bytes of a failure",
-                code.len() + detail.len(),
-                MAX_DETAIL + 64,
-            )?;
+            at_most("bytes of a failure", code.len() + detail.len(), MAX_DETAIL + 64)?;
         }
         for file in &self.outputs {
             check_path(&file.path)?;
             check_blob(&file.blob)?;
         }
-        self.stdout
-            .iter()
-            .chain(&self.stderr)
-            .try_for_each(check_blob)
+        self.stdout.iter().chain(&self.stderr).try_for_each(check_blob)
     }
 
     /// Every blob this result names.
@@ -430,9 +416,7 @@ mod tests {
 
     #[test]
     fn paths_that_climb_are_refused() {
-        for bad in [
-            "", "/etc", "a/../b", "..", "a//b", "a/", "./a", "a\\b", "a\0",
-        ] {
+        for bad in ["", "/etc", "a/../b", "..", "a//b", "a/", "./a", "a\\b", "a\0"] {
             assert!(check_path(bad).is_err(), "{bad:?}");
         }
         for good in ["a", "a/b.c", "ünïcode/…", "..."] {

@@ -48,20 +48,15 @@ pub(crate) fn encode(prefix: &str, bytes: &[u8]) -> String {
     out
 }
 
-pub(crate) fn decode<const N: usize>(
-    prefix: &'static str,
-    text: &str,
-) -> Result<[u8; N], TextError> {
+pub(crate) fn decode<const N: usize>(prefix: &'static str, text: &str) -> Result<[u8; N], TextError> {
     let body = text.strip_prefix(prefix).ok_or_else(|| TextError::Prefix {
         prefix,
         text: cut(text),
     })?;
-    let bytes = base32()
-        .decode(body.as_bytes())
-        .map_err(|e| TextError::Body {
-            text: cut(text),
-            detail: e.to_string(),
-        })?;
+    let bytes = base32().decode(body.as_bytes()).map_err(|e| TextError::Body {
+        text: cut(text),
+        detail: e.to_string(),
+    })?;
     bytes.try_into().map_err(|b: Vec<u8>| TextError::Body {
         text: cut(text),
         detail: format!("{} bytes instead of {N}", b.len()),

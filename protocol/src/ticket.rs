@@ -89,13 +89,7 @@ impl Ticket {
 
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Ticket({} {} {:?})",
-            self.mesh,
-            self.role.name(),
-            self.invite
-        )
+        write!(f, "Ticket({} {} {:?})", self.mesh, self.role.name(), self.invite)
     }
 }
 
@@ -125,10 +119,7 @@ impl FromStr for Ticket {
         let bytes = text::base32()
             .decode(body.as_bytes())
             .map_err(|e| damaged(&e.to_string()))?;
-        let cut = bytes
-            .len()
-            .checked_sub(4)
-            .ok_or_else(|| damaged("too short"))?;
+        let cut = bytes.len().checked_sub(4).ok_or_else(|| damaged("too short"))?;
         let (bytes, sum) = bytes.split_at(cut);
         if crc32c::crc32c(bytes).to_le_bytes() != *sum {
             return Err(damaged("the checksum does not match"));
@@ -138,8 +129,7 @@ impl FromStr for Ticket {
             Some(&v) => return Err(TicketError::Version(v)),
             None => return Err(damaged("empty")),
         }
-        let ticket: Self =
-            codec::decode("ticket", bytes, MAX_TICKET).map_err(|e| damaged(&e.to_string()))?;
+        let ticket: Self = codec::decode("ticket", bytes, MAX_TICKET).map_err(|e| damaged(&e.to_string()))?;
         if ticket.bootstrap.is_empty() || ticket.bootstrap.len() > MAX_TICKET_ADDRS {
             return Err(damaged("it names no address, or too many"));
         }

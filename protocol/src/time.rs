@@ -4,15 +4,11 @@ use serde::{Deserialize, Serialize};
 use std::ops::{Add, Sub};
 
 /// A moment: milliseconds since 1970-01-01T00:00:00Z (or since the start of a simulation).
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Debug, Default,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Debug, Default)]
 pub struct Timestamp(pub u64);
 
 /// A span of time in milliseconds.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Debug, Default,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Debug, Default)]
 pub struct Millis(pub u64);
 
 impl Millis {
