@@ -1,0 +1,388 @@
+//! The journal on sled 0.34. One sled tree holds all our trees (the name is part of the key), so that a batch over
+//! several of them is one sled batch: atomic, also after a kill.
+//!
+//! sled alone is not trusted: it may open a rubbish file as an empty database, and panic on others. A marker file
+//! says that there was a journal, the [`Check`] record what was in it, and opening runs behind `catch_unwind`.
+
+use super::{
+    Journal, JournalAlarm, JournalError, MAX_KEY_BYTES, MAX_OPS, MAX_PAGE, MAX_PAYLOAD_BYTES, MAX_TREES, Op,
+    Record, ScanPage, check::Check, record,
+};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    ops::Bound,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+/// Memory sled may use for pages: a journal of running jobs is small.
+const CACHE_BYTES: u64 = 8 << 20;
+/// How often sled hands late changes to the operating system.
+const FLUSH_MS: u64 = 500;
+/// Where the check record lies: no tree has an empty name.
+const CHECK_KEY: &[u8] = &[0];
+/// The longest tree name, in bytes.
+const MAX_TREE_NAME: usize = 32;
+/// The most unreadable journals kept; more point to a dying disk, which deserves an error and not a 101st folder.
+const MAX_ASIDE: usize = 100;
+
+/// The journal on sled.
+#[derive(Debug)]
+pub struct SledJournal {
+    db: sled::Db,
+    trees: Vec<&'static str>,
+    path: PathBuf,
+    // Also makes batches one after the other, which the check record needs.
+    check: Mutex<Check>,
+}
+
+/// Why opening failed: moved aside and begun anew, or passed on.
+enum OpenFault {
+    Unreadable(String),
+    Other(JournalError),
+}
+
+impl SledJournal {
+    /// Opens the journal in `path` with these trees. One that cannot be read, or is not what was written, is moved
+    /// to `<path>.corrupt-N` and a new one begun: then the alarm says so.
+    ///
+    /// # Errors
+    /// `journal.locked`, too many or too long tree names, full disk, I/O.
+    pub fn open(path: &Path, trees: &[&'static str]) -> Result<(Self, Option<JournalAlarm>), JournalError> {
+        within("list of trees", trees.len(), MAX_TREES)?;
+        for t in trees {
+            within("tree name", t.len(), MAX_TREE_NAME)?;
+            if t.is_empty() {
+                return Err(JournalError::NoTree { tree: "" });
+            }
+        }
+        let why = match Self::try_open(path, trees) {
+            Ok(journal) => return Ok((journal, None)),
+            Err(OpenFault::Other(e)) => return Err(e),
+            Err(OpenFault::Unreadable(why)) => why,
+        };
+        let moved_to = move_aside(path)?;
+        tracing::error!(journal = %path.display(), moved_to = %moved_to.display(), why, "the job journal cannot be read");
+        match Self::try_open(path, trees) {
+            Ok(journal) => Ok((journal, Some(JournalAlarm { moved_to, why }))),
+            Err(OpenFault::Other(e)) => Err(e),
+            Err(OpenFault::Unreadable(why)) => Err(JournalError::Corrupt {
+                path: path.into(),
+                why,
+            }),
+        }
+    }
+
+    fn try_open(path: &Path, trees: &[&'static str]) -> Result<Self, OpenFault> {
+        let fail = |what| move |source| OpenFault::Other(io_error(what, path, source));
+        fs::create_dir_all(path).map_err(fail("create"))?;
+        let marker = path.join("hivenode-journal");
+        let existed = marker.try_exists().map_err(fail("read"))?;
+        let db_path = path.join("sled");
+        if !existed && db_path.exists() {
+            // Killed before the very first open was done, or somebody removed the marker: only the former is empty.
+            let empty = open_db(&db_path, path).is_ok_and(|db| db.is_empty());
+            if !empty {
+                return Err(OpenFault::Unreadable(
+                    "there are records but no marker file".into(),
+                ));
+            }
+        }
+        let db = open_db(&db_path, path)?;
+        let check = if existed {
+            audit(&db).map_err(OpenFault::Unreadable)?
+        } else {
+            let check = Check::default();
+            db.insert(CHECK_KEY, check.to_bytes())
+                .map_err(|e| fault(e, path))?;
+            db.flush().map_err(|e| fault(e, path))?;
+            fs::write(&marker, "hivenode journal 1\n").map_err(fail("write"))?;
+            check
+        };
+        Ok(Self {
+            db,
+            trees: trees.to_vec(),
+            path: path.to_path_buf(),
+            check: Mutex::new(check),
+        })
+    }
+
+    /// How many records all trees have together.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.check.lock().unwrap_or_else(PoisonError::into_inner).count()
+    }
+
+    /// True when there is no record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of the journal's files; sled keeps up to some three times what is live.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn disk_bytes(&self) -> Result<u64, JournalError> {
+        self.db.size_on_disk().map_err(|e| self.sled_error(e))
+    }
+
+    fn full_key(&self, tree: &'static str, key: &[u8]) -> Result<Vec<u8>, JournalError> {
+        within("key", key.len(), MAX_KEY_BYTES)?;
+        if key.is_empty() {
+            return Err(JournalError::TooLarge {
+                what: "empty key",
+                size: 0,
+                limit: MAX_KEY_BYTES,
+            });
+        }
+        self.prefix(tree, key)
+    }
+
+    fn prefix(&self, tree: &'static str, rest: &[u8]) -> Result<Vec<u8>, JournalError> {
+        if !self.trees.contains(&tree) {
+            return Err(JournalError::NoTree { tree });
+        }
+        let mut full = Vec::with_capacity(1 + tree.len() + rest.len());
+        full.push(u8::try_from(tree.len()).unwrap_or(u8::MAX));
+        full.extend_from_slice(tree.as_bytes());
+        full.extend_from_slice(rest);
+        Ok(full)
+    }
+
+    fn sled_error(&self, e: sled::Error) -> JournalError {
+        match fault(e, &self.path) {
+            OpenFault::Other(e) => e,
+            OpenFault::Unreadable(why) => JournalError::Corrupt {
+                path: self.path.clone(),
+                why,
+            },
+        }
+    }
+
+    fn write(&self, ops: Vec<Op>) -> Result<(), JournalError> {
+        within("batch", ops.len(), MAX_OPS)?;
+        // Checked and encoded as a whole before anything changes; the last change of a key wins.
+        let mut changes = BTreeMap::new();
+        for op in ops {
+            match op {
+                Op::Put { tree, key, record } => {
+                    within("record", record.payload.len(), MAX_PAYLOAD_BYTES)?;
+                    let key = self.full_key(tree, &key)?;
+                    let encoded = record::encode(&key, &record);
+                    changes.insert(key, Some(encoded));
+                }
+                Op::Delete { tree, key } => {
+                    changes.insert(self.full_key(tree, &key)?, None);
+                }
+            }
+        }
+        let mut check = self.check.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut next, mut batch) = (*check, sled::Batch::default());
+        for (key, change) in changes {
+            let old = self.db.get(&key).map_err(|e| self.sled_error(e))?;
+            if let Some(tag) = old.as_deref().and_then(record::stored_tag) {
+                next.take(tag);
+            }
+            match change {
+                Some((bytes, tag)) => {
+                    next.add(tag);
+                    batch.insert(key, bytes);
+                }
+                None => batch.remove(key),
+            }
+        }
+        batch.insert(CHECK_KEY, next.to_bytes());
+        self.db.apply_batch(batch).map_err(|e| self.sled_error(e))?;
+        *check = next;
+        Ok(())
+    }
+}
+
+impl Journal for SledJournal {
+    fn get(&self, tree: &'static str, key: &[u8]) -> Result<Option<Record>, JournalError> {
+        let full = self.full_key(tree, key)?;
+        let Some(bytes) = self.db.get(&full).map_err(|e| self.sled_error(e))? else {
+            return Ok(None);
+        };
+        record::decode(&full, &bytes)
+            .map(Some)
+            .ok_or_else(|| JournalError::Damaged {
+                tree,
+                key: key.to_vec(),
+            })
+    }
+
+    fn apply(&self, ops: Vec<Op>) -> Result<(), JournalError> {
+        self.write(ops)?;
+        self.flush()
+    }
+
+    fn apply_later(&self, ops: Vec<Op>) -> Result<(), JournalError> {
+        self.write(ops)
+    }
+
+    fn scan(
+        &self,
+        tree: &'static str,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<ScanPage, JournalError> {
+        let skip = 1 + tree.len();
+        let full = self.prefix(tree, prefix)?;
+        let from = match after {
+            Some(key) => Bound::Excluded(self.prefix(tree, key)?),
+            None => Bound::Included(full.clone()),
+        };
+        let (limit, mut page) = (limit.clamp(1, MAX_PAGE), ScanPage::default());
+        for item in self.db.range((from, Bound::Unbounded)) {
+            let (key, bytes) = item.map_err(|e| self.sled_error(e))?;
+            if !key.starts_with(&full) {
+                // `after` may lie before the first key of this prefix.
+                if key.as_ref() < full.as_slice() {
+                    continue;
+                }
+                break;
+            }
+            let ours = key.get(skip..).unwrap_or_default().to_vec();
+            if page.records.len() + page.damaged.len() == limit {
+                page.next = page.last();
+                break;
+            }
+            match record::decode(&key, &bytes) {
+                Some(r) => page.records.push((ours, r)),
+                None => page.damaged.push(ours),
+            }
+        }
+        Ok(page)
+    }
+
+    fn flush(&self) -> Result<(), JournalError> {
+        self.db.flush().map(|_| ()).map_err(|e| self.sled_error(e))
+    }
+}
+
+impl ScanPage {
+    fn last(&self) -> Option<Vec<u8>> {
+        self.records
+            .last()
+            .map(|(k, _)| k)
+            .max(self.damaged.last())
+            .cloned()
+    }
+}
+
+fn within(what: &'static str, size: usize, limit: usize) -> Result<(), JournalError> {
+    if size > limit {
+        Err(JournalError::TooLarge { what, size, limit })
+    } else {
+        Ok(())
+    }
+}
+
+fn open_db(db_path: &Path, path: &Path) -> Result<sled::Db, OpenFault> {
+    let config = sled::Config::new()
+        .path(db_path)
+        .mode(sled::Mode::LowSpace)
+        .cache_capacity(CACHE_BYTES)
+        .flush_every_ms(Some(FLUSH_MS))
+        .use_compression(false);
+    match catch_unwind(AssertUnwindSafe(|| config.open())) {
+        Ok(opened) => opened.map_err(|e| fault(e, path)),
+        Err(panic) => Err(OpenFault::Unreadable(format!(
+            "sled gave up: {}",
+            panic_text(panic.as_ref())
+        ))),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no reason given")
+}
+
+/// Reads everything once and compares it with the check record. Damaged single records are found when they are read.
+fn audit(db: &sled::Db) -> Result<Check, String> {
+    let read = || -> Result<(Check, Option<Check>), sled::Error> {
+        let (mut found, mut noted) = (Check::default(), None);
+        for item in db.iter() {
+            let (key, bytes) = item?;
+            if key.as_ref() == CHECK_KEY {
+                noted = Check::from_bytes(&bytes);
+            } else {
+                found.add(record::stored_tag(&bytes).unwrap_or_default());
+            }
+        }
+        Ok((found, noted))
+    };
+    let read = catch_unwind(AssertUnwindSafe(read))
+        .map_err(|p| format!("sled gave up: {}", panic_text(p.as_ref())))?;
+    match read.map_err(|e| e.to_string())? {
+        (found, Some(noted)) if found == noted => Ok(noted),
+        (found, Some(noted)) => Err(format!(
+            "{} records were written, {} others are there",
+            noted.count(),
+            found.count()
+        )),
+        (_, None) => Err("the record of what was written is missing".into()),
+    }
+}
+
+fn fault(e: sled::Error, path: &Path) -> OpenFault {
+    match e {
+        sled::Error::Io(source) if is_lock(&source) => {
+            OpenFault::Other(JournalError::Locked { path: path.into() })
+        }
+        sled::Error::Io(source) if is_rubbish(&source) => OpenFault::Unreadable(source.to_string()),
+        sled::Error::Io(source) => OpenFault::Other(io_error("use", path, source)),
+        other => OpenFault::Unreadable(other.to_string()),
+    }
+}
+
+/// sled wraps the refusal of its lock in an error of kind `Other`.
+fn is_lock(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::WouldBlock || e.to_string().contains("could not acquire lock")
+}
+
+fn is_rubbish(e: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotADirectory, UnexpectedEof};
+    matches!(
+        e.kind(),
+        InvalidData | InvalidInput | UnexpectedEof | IsADirectory | NotADirectory
+    ) || (e.kind() == io::ErrorKind::Other && e.raw_os_error().is_none())
+}
+
+fn io_error(what: &'static str, path: &Path, source: io::Error) -> JournalError {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            JournalError::DiskFull { path: path.into() }
+        }
+        _ => JournalError::Io {
+            what,
+            path: path.into(),
+            source,
+        },
+    }
+}
+
+/// Renames the journal's folder to the first free `<name>.corrupt-N`.
+fn move_aside(path: &Path) -> Result<PathBuf, JournalError> {
+    for n in 1..=MAX_ASIDE {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".corrupt-{n}"));
+        let to = PathBuf::from(name);
+        if !to.exists() {
+            fs::rename(path, &to).map_err(|e| io_error("move aside", path, e))?;
+            return Ok(to);
+        }
+    }
+    Err(JournalError::TooLarge {
+        what: "list of unreadable journals",
+        size: MAX_ASIDE + 1,
+        limit: MAX_ASIDE,
+    })
+}
