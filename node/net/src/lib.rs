@@ -1,1 +1,36 @@
-//! hive-net
+//! The mesh as this node sees it: connections, streams, gossip and the distributed hash table.
+//!
+//! This is the only crate that knows libp2p; no type of it leaves. A program calls [`init_crypto`] once and
+//! [`spawn`] once, keeps the clonable [`NetHandle`] to say what it wants and reads [`NetEvents`] to hear what
+//! happened. Peers are [`NodeId`](hive_protocol::ids::NodeId)s, addresses are multiaddresses as text.
+//!
+//! What it promises: a peer that has not passed the membership gate (see [`gate`]) is served the join protocol
+//! only: its gossip and its hash table requests are not even read. Every queue here has a bound; what goes over
+//! it is refused or dropped and counted in [`Counters`].
+//!
+//! It does not know what is said on the streams, who may do what, or money.
+
+mod config;
+mod counters;
+mod crypto;
+mod error;
+mod event;
+pub mod frame;
+pub mod gate;
+mod handle;
+mod names;
+mod registry;
+mod stream;
+mod swarm;
+
+pub use config::{Config, Limits, ListenAddrs};
+pub use counters::Counters;
+pub use crypto::init_crypto;
+pub use error::{NetError, RefusedBy};
+pub use event::{Admission, GossipId, Judgement, NetEvent, NetEvents, PeerView, Topic, Transport};
+pub use frame::{FrameError, FrameReader, FrameSender};
+pub use gate::Gate;
+pub use handle::NetHandle;
+pub use registry::{Inbound, ProtocolPolicy};
+pub use stream::{NetReader, NetStream, NetWriter};
+pub use swarm::spawn;

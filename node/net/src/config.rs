@@ -1,0 +1,61 @@
+//! What a node's network is made with.
+
+use crate::gate::Gate;
+use hive_protocol::{ids::NetworkId, keys::SecretKey};
+use std::sync::Arc;
+
+/// What [`crate::spawn`] needs. The secret key is the node's identity on every connection.
+pub struct Config {
+    /// The node's key; its public half is the `NodeId`.
+    pub secret: SecretKey,
+    /// The mesh; names the gossip topics and the hash table's protocol.
+    pub network: NetworkId,
+    /// Where to listen.
+    pub listen: ListenAddrs,
+    /// Whether this node answers hash table queries of others: yes for nodes that can be dialed.
+    pub kad_server: bool,
+    /// Bounds.
+    pub limits: Limits,
+    /// Version of the program, as told to peers; at most 32 bytes are used.
+    pub version: String,
+    /// Says and judges the first words on each connection.
+    pub gate: Arc<dyn Gate>,
+}
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddrs {
+    /// QUIC and TCP on this port of all IPv4 interfaces; 0 lets the system choose a port that is free for both.
+    Port(u16),
+    /// QUIC and TCP on this port of the loopback interface only; 0 as above.
+    Loopback(u16),
+    /// Exactly these multiaddresses, such as `/ip4/0.0.0.0/udp/4001/quic-v1`; empty: a node that only dials.
+    Exactly(Vec<String>),
+}
+
+/// Bounds of one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Established connections in all. Each costs about 130 KB here.
+    pub connections: u32,
+    /// Handshakes under way, inbound and outbound each: what an attacker can make us start.
+    pub pending: u32,
+    /// Connections to one peer; above 2 to leave room for simultaneous dials and reconnects.
+    pub per_peer: u32,
+    /// No further connection is taken when the process holds more memory than this, in bytes.
+    pub memory_bytes: usize,
+    /// Connections above which idle ones (no stream, not in the gossip mesh) are closed, oldest first.
+    pub comfortable: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 512,
+            pending: 64,
+            per_peer: 8,
+            memory_bytes: 1 << 30,
+            comfortable: 128,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What happened how often: for metrics, and so that nothing is dropped silently.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        /// Counts since start.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)+
+        }
+
+        impl Counters {
+            /// Every counter with its name, for a metrics page.
+            #[must_use]
+            pub fn list(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name)),+]
+            }
+        }
+
+        /// The live counters.
+        #[derive(Debug, Default)]
+        pub(crate) struct Tally {
+            $(pub $name: AtomicU64,)+
+        }
+
+        impl Tally {
+            pub(crate) fn snapshot(&self) -> Counters {
+                Counters { $($name: self.$name.load(Ordering::Relaxed),)+ }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections made, inbound and outbound.
+    connections_opened,
+    /// Connections ended.
+    connections_closed,
+    /// Connections closed because a better one to the same peer exists.
+    connections_duplicate,
+    /// Connections closed because the peer used nothing and there were too many, or it never joined.
+    connections_idle_closed,
+    /// Inbound connections that failed or were over a limit.
+    inbound_failed,
+    /// Outbound dials that failed.
+    dials_failed,
+    /// Gate exchanges that made a member.
+    gate_passed,
+    /// Gate exchanges that did not.
+    gate_refused,
+    /// Streams opened by us.
+    streams_opened,
+    /// Streams opened by peers and accepted.
+    streams_accepted,
+    /// Streams reset because the peer is no member.
+    streams_refused_stranger,
+    /// Streams reset because the peer had too many of that protocol.
+    streams_refused_quota,
+    /// Streams reset because nobody accepted them in time.
+    streams_refused_backlog,
+    /// Gossip messages published by us.
+    gossip_published,
+    /// Gossip messages received and handed on for judgement.
+    gossip_received,
+    /// Gossip messages judged good.
+    gossip_accepted,
+    /// Gossip messages judged wrong.
+    gossip_rejected,
+    /// Gossip messages judged of no use.
+    gossip_ignored,
+    /// Gossip messages dropped because the event queue was full.
+    gossip_dropped_full,
+    /// Gossip messages dropped because they came from a peer that is no member (any more).
+    gossip_dropped_stranger,
+    /// Neighbours that could not take gossip fast enough.
+    gossip_slow_peers,
+    /// Provider records of others taken into our part of the hash table.
+    dht_records_stored,
+    /// Provider records refused.
+    dht_records_refused,
+}
+
+/// Adds one.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

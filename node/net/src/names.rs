@@ -1,0 +1,116 @@
+//! The two names of a peer and the text of its addresses: ours outside, libp2p's inside.
+
+use crate::{error::NetError, event::Transport};
+use hive_protocol::ids::NodeId;
+use libp2p::{Multiaddr, PeerId, identity, multiaddr::Protocol};
+
+/// Multihash code of a key that is written out instead of hashed, as all Ed25519 peer ids are.
+const IDENTITY: u64 = 0;
+/// Longest address text looked at, in bytes.
+const MAX_ADDR_TEXT: usize = 256;
+
+/// The libp2p name of a node.
+pub(crate) fn peer_id(node: NodeId) -> Result<PeerId, NetError> {
+    identity::ed25519::PublicKey::try_from_bytes(node.as_bytes())
+        .map(|key| identity::PublicKey::from(key).to_peer_id())
+        .map_err(|_| NetError::BadKey { node })
+}
+
+/// The node behind a libp2p name; none for keys other than Ed25519.
+pub(crate) fn node_id(peer: &PeerId) -> Option<NodeId> {
+    let hash = peer.as_ref();
+    if hash.code() != IDENTITY {
+        return None;
+    }
+    let key = identity::PublicKey::try_decode_protobuf(hash.digest()).ok()?;
+    Some(NodeId(key.try_into_ed25519().ok()?.to_bytes()))
+}
+
+/// Reads a multiaddress this node can use, without a trailing `/p2p/…`.
+pub(crate) fn address(text: &str) -> Result<Multiaddr, NetError> {
+    let refuse = |detail: String| NetError::BadAddress {
+        address: text.chars().take(MAX_ADDR_TEXT).collect(),
+        detail,
+    };
+    if text.len() > MAX_ADDR_TEXT {
+        return Err(refuse(format!("longer than {MAX_ADDR_TEXT} bytes")));
+    }
+    let mut addr: Multiaddr = text.parse().map_err(|e| refuse(format!("{e}")))?;
+    if matches!(addr.iter().last(), Some(Protocol::P2p(_))) {
+        addr.pop();
+    }
+    if transport(&addr).is_none() {
+        return Err(refuse(
+            "want /ip4/…/udp/…/quic-v1 or /ip4/…/tcp/… (or ip6)".to_owned(),
+        ));
+    }
+    Ok(addr)
+}
+
+/// How an address is carried; none when this node does not speak it.
+pub(crate) fn transport(addr: &Multiaddr) -> Option<Transport> {
+    let mut parts = addr
+        .iter()
+        .take_while(|part| !matches!(part, Protocol::P2p(_)));
+    if !matches!(parts.next(), Some(Protocol::Ip4(_) | Protocol::Ip6(_))) {
+        return None;
+    }
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(Protocol::Tcp(_)), None, None) => Some(Transport::Tcp),
+        (Some(Protocol::Udp(_)), Some(Protocol::QuicV1), None) => Some(Transport::Quic),
+        _ => None,
+    }
+}
+
+/// Whether an address a peer names for itself is worth keeping: one we can dial, with a port.
+pub(crate) fn dialable(addr: &Multiaddr) -> bool {
+    let mut usable = transport(addr).is_some();
+    for part in addr {
+        usable &= match part {
+            Protocol::Ip4(ip) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast(),
+            Protocol::Ip6(ip) => !ip.is_unspecified() && !ip.is_multicast(),
+            Protocol::Tcp(port) | Protocol::Udp(port) => port != 0,
+            _ => true,
+        };
+    }
+    usable
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use hive_protocol::keys::SecretKey;
+
+    #[test]
+    fn both_names_are_the_same_key() {
+        let node = NodeId(SecretKey::from_seed(&[4; 32]).public());
+        assert_eq!(node_id(&peer_id(node).unwrap()), Some(node));
+        assert_eq!(node_id(&PeerId::random()), None);
+        let key = identity::Keypair::ed25519_from_bytes([4; 32]).unwrap();
+        assert_eq!(peer_id(node).unwrap(), key.public().to_peer_id());
+    }
+
+    #[test]
+    fn addresses_are_read_with_and_without_a_peer() {
+        let node = NodeId(SecretKey::from_seed(&[4; 32]).public());
+        let peer = peer_id(node).unwrap();
+        let plain = address("/ip4/10.0.0.1/tcp/4001").unwrap();
+        assert_eq!(
+            address(&format!("/ip4/10.0.0.1/tcp/4001/p2p/{peer}")).unwrap(),
+            plain
+        );
+        for wrong in [
+            "",
+            "10.0.0.1:4001",
+            "/dns4/example/tcp/1",
+            "/ip4/10.0.0.1/tcp/1/ws",
+            &"/ip4/10.0.0.1".repeat(40),
+        ] {
+            assert_eq!(address(wrong).unwrap_err().code(), "net.bad_address");
+        }
+        assert!(dialable(&plain));
+        assert!(!dialable(&address("/ip4/0.0.0.0/tcp/4001").unwrap()));
+        assert!(!dialable(&address("/ip4/10.0.0.1/udp/0/quic-v1").unwrap()));
+    }
+}

@@ -1,0 +1,208 @@
+//! The protocols this node serves, and how much of each one peer may use.
+
+use crate::{error::NetError, stream::NetStream};
+use hive_protocol::ids::NodeId;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+use tokio::sync::mpsc;
+
+/// Most protocols one node serves: there are six.
+const MAX_PROTOCOLS: usize = 32;
+
+/// How a protocol is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProtocolPolicy {
+    /// Whether only peers that have passed the gate may open it.
+    pub members_only: bool,
+    /// Streams of it one peer may have open with us at a time; more are reset.
+    pub max_inbound_per_peer: usize,
+    /// Streams that may wait to be accepted; more are reset and counted.
+    pub backlog: usize,
+}
+
+impl Default for ProtocolPolicy {
+    fn default() -> Self {
+        Self {
+            members_only: true,
+            max_inbound_per_peer: 16,
+            backlog: 256,
+        }
+    }
+}
+
+/// Inbound streams of one protocol. Dropping it ends the service.
+#[derive(Debug)]
+pub struct Inbound {
+    receiver: mpsc::Receiver<(NodeId, NetStream)>,
+}
+
+impl Inbound {
+    /// The next stream; `None` after shutdown. Cancel safe.
+    pub async fn accept(&mut self) -> Option<(NodeId, NetStream)> {
+        self.receiver.recv().await
+    }
+}
+
+/// Why an inbound stream was not handed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turned {
+    NotServed,
+    OverQuota,
+    BacklogFull,
+}
+
+struct Entry {
+    policy: ProtocolPolicy,
+    open: Arc<Mutex<BTreeMap<NodeId, usize>>>,
+    sender: mpsc::Sender<(NodeId, NetStream)>,
+}
+
+/// What is served now; shared by the handle and all connections.
+#[derive(Default)]
+pub(crate) struct Registry {
+    entries: RwLock<BTreeMap<&'static str, Entry>>,
+}
+
+impl Registry {
+    /// Begins to serve a protocol.
+    pub(crate) fn serve(
+        &self,
+        protocol: &'static str,
+        policy: ProtocolPolicy,
+    ) -> Result<Inbound, NetError> {
+        if !protocol.starts_with('/') {
+            return Err(NetError::Setup {
+                detail: format!("{protocol}: a protocol's name starts with /"),
+            });
+        }
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|_, entry| !entry.sender.is_closed());
+        if entries.contains_key(protocol) {
+            return Err(NetError::ServedTwice { protocol });
+        }
+        if entries.len() >= MAX_PROTOCOLS {
+            return Err(NetError::Busy {
+                what: "protocols served",
+                limit: MAX_PROTOCOLS,
+            });
+        }
+        let (sender, receiver) = mpsc::channel(policy.backlog.max(1));
+        entries.insert(
+            protocol,
+            Entry {
+                policy,
+                open: Arc::default(),
+                sender,
+            },
+        );
+        Ok(Inbound { receiver })
+    }
+
+    /// The names served, for negotiation.
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries
+            .iter()
+            .filter(|(_, entry)| !entry.sender.is_closed())
+            .map(|(name, _)| *name)
+            .collect()
+    }
+
+    /// Whether only members may open this protocol; unknown ones count as such.
+    pub(crate) fn members_only(&self, protocol: &str) -> bool {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries
+            .get(protocol)
+            .is_none_or(|entry| entry.policy.members_only)
+    }
+
+    /// Hands a stream to whoever serves its protocol. `make` builds it once the quota is taken.
+    pub(crate) fn deliver(
+        &self,
+        protocol: &str,
+        node: NodeId,
+        make: impl FnOnce(Quota) -> NetStream,
+    ) -> Result<(), Turned> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let entry = entries.get(protocol).ok_or(Turned::NotServed)?;
+        let place = entry.sender.try_reserve().map_err(|e| match e {
+            mpsc::error::TrySendError::Full(()) => Turned::BacklogFull,
+            mpsc::error::TrySendError::Closed(()) => Turned::NotServed,
+        })?;
+        let quota = Quota::take(&entry.open, node, entry.policy.max_inbound_per_peer)
+            .ok_or(Turned::OverQuota)?;
+        place.send((node, make(quota)));
+        Ok(())
+    }
+}
+
+/// One inbound stream of a peer, counted while it lives.
+#[derive(Debug)]
+pub(crate) struct Quota {
+    open: Arc<Mutex<BTreeMap<NodeId, usize>>>,
+    node: NodeId,
+}
+
+impl Quota {
+    fn take(
+        open: &Arc<Mutex<BTreeMap<NodeId, usize>>>,
+        node: NodeId,
+        limit: usize,
+    ) -> Option<Self> {
+        let mut counts = open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(node).or_insert(0);
+        if *count >= limit {
+            return None;
+        }
+        *count = count.saturating_add(1);
+        Some(Self {
+            open: Arc::clone(open),
+            node,
+        })
+    }
+}
+
+impl Drop for Quota {
+    fn drop(&mut self) {
+        let mut counts = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.node) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                counts.remove(&self.node);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_quota_is_given_back() {
+        let open = Arc::default();
+        let node = NodeId([1; 32]);
+        let first = Quota::take(&open, node, 1).unwrap();
+        assert!(Quota::take(&open, node, 1).is_none());
+        assert!(Quota::take(&open, NodeId([2; 32]), 1).is_some());
+        drop(first);
+        assert!(Quota::take(&open, node, 1).is_some());
+        assert!(open.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_protocol_is_served_once_and_again_after_its_server_has_gone() {
+        let registry = Registry::default();
+        let inbound = registry.serve("/a/1", ProtocolPolicy::default()).unwrap();
+        let twice = registry.serve("/a/1", ProtocolPolicy::default());
+        assert_eq!(twice.unwrap_err().code(), "net.served_twice");
+        assert_eq!(registry.names(), ["/a/1"]);
+        drop(inbound);
+        assert!(registry.names().is_empty());
+        assert!(registry.serve("/a/1", ProtocolPolicy::default()).is_ok());
+        assert!(registry.members_only("/unknown/1"));
+    }
+}
