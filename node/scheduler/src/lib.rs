@@ -5,8 +5,11 @@
 //! `poll_effect()`, `poll_timeout()`, `check_invariants()`.
 //! Must not know sockets, files, clocks or entropy; those are inputs and effects.
 
+mod link;
+pub mod payment;
 mod seed;
 pub mod submitter;
+mod timers;
 pub mod worker;
 
 pub use seed::Seed;

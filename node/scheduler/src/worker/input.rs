@@ -8,12 +8,13 @@ use hive_protocol::{
     command::Refusal,
     credential::Credential,
     gossip::Demand,
-    ids::{LeaseId, NodeId, TaskIndex},
+    ids::{HoldId, LeaseId, NodeId, TaskIndex},
     keys::Signed,
     money::{MicroCpt, Price},
-    receipt::{HoldGrant, Receipt},
+    receipt::{Countersigned, HoldGrant, Receipt},
     resources::Capabilities,
     task::TaskResult,
+    time::Timestamp,
     work::{LeaseRequest, WorkMsg},
 };
 
@@ -156,6 +157,18 @@ pub enum Input {
         lease: LeaseId,
         /// Why.
         refusal: Refusal,
+    },
+    /// A receipt kept over a restart of the daemon ([`super::Effect::KeepReceipt`] without a
+    /// [`super::Effect::DropReceipt`]): its lease is over, the money is not in yet.
+    KeptReceipt {
+        /// The lease.
+        lease: LeaseId,
+        /// Its hold.
+        hold: HoldId,
+        /// When the hold ends.
+        expires: Timestamp,
+        /// The receipt.
+        receipt: Box<Countersigned>,
     },
     /// A release was answered, well or badly; nothing hangs on it.
     ReleaseDone {
