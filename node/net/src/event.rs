@@ -55,7 +55,7 @@ pub enum NetEvent {
         source: NodeId,
         /// Which topic.
         topic: Topic,
-        /// The message, at most [`crate::swarm::MAX_GOSSIP`] bytes.
+        /// The message, at most [`crate::MAX_GOSSIP`] bytes.
         bytes: Vec<u8>,
     },
     /// This node listens on one more address.

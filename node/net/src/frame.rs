@@ -48,10 +48,7 @@ pub enum FrameError {
 ///
 /// # Errors
 /// [`FrameError::Codec`] for a message over its limit, [`FrameError::Io`] when the stream breaks.
-pub async fn write<M: Message, W: AsyncWrite + Unpin>(
-    io: &mut W,
-    message: &M,
-) -> Result<(), FrameError> {
+pub async fn write<M: Message, W: AsyncWrite + Unpin>(io: &mut W, message: &M) -> Result<(), FrameError> {
     let mut out = Vec::new();
     codec::frame_into(message, &mut out)?;
     io.write_all(&out).await?;
@@ -265,10 +262,7 @@ fn closed() -> FrameError {
     FrameError::Closed("its writer has ended".to_owned())
 }
 
-async fn drain<W: AsyncWrite + Unpin>(
-    mut io: W,
-    mut queue: mpsc::Receiver<Queued>,
-) -> io::Result<()> {
+async fn drain<W: AsyncWrite + Unpin>(mut io: W, mut queue: mpsc::Receiver<Queued>) -> io::Result<()> {
     let mut batch = Vec::new();
     let mut out = Vec::new();
     while queue.recv_many(&mut batch, MAX_TAKE).await > 0 {
@@ -336,10 +330,7 @@ mod tests {
         near.write_all(&u32::MAX.to_le_bytes()).await.unwrap();
         let mut reader = FrameReader::<Verdict, _>::new(far);
         let error = reader.next().await.unwrap_err();
-        assert!(matches!(
-            error,
-            FrameError::Codec(CodecError::TooLarge { .. })
-        ));
+        assert!(matches!(error, FrameError::Codec(CodecError::TooLarge { .. })));
         assert!(reader.buf.capacity() <= READ_FIRST);
     }
 

@@ -38,26 +38,30 @@ pub(crate) struct Outcome {
     pub hello: Option<Box<Hello>>,
     /// What it came to.
     pub admission: Admission,
+    /// Whether both sides have spoken; otherwise the exchange broke off.
+    pub judged: bool,
 }
 
 /// Runs the exchange on its stream, within [`GATE_TIMEOUT`].
-pub(crate) async fn exchange(
-    mut stream: NetStream,
-    gate: &dyn Gate,
-    listen: Vec<String>,
-) -> Outcome {
+pub(crate) async fn exchange(mut stream: NetStream, gate: &dyn Gate, listen: Vec<String>) -> Outcome {
     let node = stream.node();
     let mut hello = None;
     let limit = Duration::from_millis(GATE_TIMEOUT.0);
     match tokio::time::timeout(limit, talk(&mut stream, gate, node, listen, &mut hello)).await {
-        Ok(Ok(admission)) => Outcome { hello, admission },
+        Ok(Ok(admission)) => Outcome {
+            hello,
+            admission,
+            judged: true,
+        },
         Ok(Err(e)) => Outcome {
             hello,
-            admission: unsaid("member.malformed", format!("the gate broke off: {e}")),
+            admission: unsaid("member.malformed", format!("the exchange broke off: {e}")),
+            judged: false,
         },
         Err(_) => Outcome {
             hello,
             admission: silence(),
+            judged: false,
         },
     }
 }
@@ -73,7 +77,8 @@ pub(crate) fn silence() -> Admission {
     )
 }
 
-fn unsaid(code: &str, detail: String) -> Admission {
+/// The admission of a peer whose exchange broke off.
+pub(crate) fn unsaid(code: &str, detail: String) -> Admission {
     Admission::RefusedByUs {
         code: code.to_owned(),
         detail,

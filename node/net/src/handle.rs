@@ -105,7 +105,7 @@ pub(crate) enum Command {
 /// What the handle and the loop share without a message.
 #[derive(Default)]
 pub(crate) struct Shared {
-    pub registry: Registry,
+    pub registry: Arc<Registry>,
     pub tally: Tally,
     pub listen: RwLock<Vec<String>>,
 }
@@ -153,12 +153,8 @@ impl NetHandle {
     /// `net.no_address`, `net.unreachable` with the reason for each address, `net.timeout`, `net.bad_key`.
     pub async fn dial(&self, node: NodeId, addrs: Vec<String>) -> Result<Admission, NetError> {
         let what = || format!("dialing {node:?}");
-        self.ask(what, DIAL_TIMEOUT, |reply| Command::Dial {
-            node,
-            addrs,
-            reply,
-        })
-        .await
+        self.ask(what, DIAL_TIMEOUT, |reply| Command::Dial { node, addrs, reply })
+            .await
     }
 
     /// Opens a stream on the preferred connection to a node, dialing known addresses if there is none. Returns
@@ -167,11 +163,7 @@ impl NetHandle {
     /// # Errors
     /// As [`NetHandle::dial`], and `net.not_member` (unless the protocol is the join protocol),
     /// `net.not_spoken`, `net.closed_by_peer`.
-    pub async fn open(
-        &self,
-        node: NodeId,
-        protocol: &'static str,
-    ) -> Result<NetStream, NetError> {
+    pub async fn open(&self, node: NodeId, protocol: &'static str) -> Result<NetStream, NetError> {
         let what = || format!("opening {protocol} to {node:?}");
         self.ask(what, OPEN_TIMEOUT, |reply| Command::Open {
             node,
@@ -186,11 +178,7 @@ impl NetHandle {
     ///
     /// # Errors
     /// `net.served_twice`, `net.busy`.
-    pub fn serve(
-        &self,
-        protocol: &'static str,
-        policy: ProtocolPolicy,
-    ) -> Result<Inbound, NetError> {
+    pub fn serve(&self, protocol: &'static str, policy: ProtocolPolicy) -> Result<Inbound, NetError> {
         self.shared.registry.serve(protocol, policy)
     }
 
@@ -209,11 +197,7 @@ impl NetHandle {
         self.ask(
             || "publishing".to_owned(),
             OPEN_TIMEOUT,
-            |reply| Command::Publish {
-                topic,
-                bytes,
-                reply,
-            },
+            |reply| Command::Publish { topic, bytes, reply },
         )
         .await
     }
@@ -274,17 +258,14 @@ impl NetHandle {
         self.tell(Command::Unprovide { hash }).await;
     }
 
-    /// Nodes that announced a blob, at most [`crate::swarm::MAX_PROVIDERS`]; this node not among them.
+    /// Nodes that announced a blob, at most [`crate::MAX_PROVIDERS`]; this node not among them.
     ///
     /// # Errors
     /// `net.dht`, `net.timeout`.
     pub async fn providers(&self, hash: BlobHash) -> Result<Vec<NodeId>, NetError> {
         let what = || format!("looking for {hash:?}");
-        self.ask(what, DHT_TIMEOUT, |reply| Command::Providers {
-            hash,
-            reply,
-        })
-        .await
+        self.ask(what, DHT_TIMEOUT, |reply| Command::Providers { hash, reply })
+            .await
     }
 
     /// Remembers where a node listens (from a presence, a peer list, a configuration).
@@ -374,9 +355,11 @@ impl NetHandle {
                 .map_err(|_| NetError::Stopped)?;
             answer.await.map_err(|_| NetError::Stopped)?
         };
-        tokio::time::timeout(limit, asking).await.map_err(|_| NetError::Timeout {
-            what: what(),
-            millis: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
-        })?
+        tokio::time::timeout(limit, asking)
+            .await
+            .map_err(|_| NetError::Timeout {
+                what: what(),
+                millis: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+            })?
     }
 }

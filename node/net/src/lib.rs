@@ -27,10 +27,12 @@ pub use config::{Config, Limits, ListenAddrs};
 pub use counters::Counters;
 pub use crypto::init_crypto;
 pub use error::{NetError, RefusedBy};
-pub use event::{Admission, GossipId, Judgement, NetEvent, NetEvents, PeerView, Topic, Transport};
+pub use event::{
+    Admission, EVENT_QUEUE, GossipId, Judgement, NetEvent, NetEvents, PeerView, Topic, Transport,
+};
 pub use frame::{FrameError, FrameReader, FrameSender};
 pub use gate::Gate;
-pub use handle::NetHandle;
+pub use handle::{DHT_TIMEOUT, DIAL_TIMEOUT, NetHandle, OPEN_TIMEOUT};
 pub use registry::{Inbound, ProtocolPolicy};
 pub use stream::{NetReader, NetStream, NetWriter};
-pub use swarm::spawn;
+pub use swarm::{MAX_GOSSIP, MAX_PROVIDERS, spawn};

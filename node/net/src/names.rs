@@ -49,9 +49,7 @@ pub(crate) fn address(text: &str) -> Result<Multiaddr, NetError> {
 
 /// How an address is carried; none when this node does not speak it.
 pub(crate) fn transport(addr: &Multiaddr) -> Option<Transport> {
-    let mut parts = addr
-        .iter()
-        .take_while(|part| !matches!(part, Protocol::P2p(_)));
+    let mut parts = addr.iter().take_while(|part| !matches!(part, Protocol::P2p(_)));
     if !matches!(parts.next(), Some(Protocol::Ip4(_) | Protocol::Ip6(_))) {
         return None;
     }

@@ -1,7 +1,8 @@
 //! The protocols this node serves, and how much of each one peer may use.
 
 use crate::{error::NetError, stream::NetStream};
-use hive_protocol::ids::NodeId;
+use hive_protocol::{ids::NodeId, member};
+use libp2p::StreamProtocol;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError, RwLock},
@@ -33,9 +34,22 @@ impl Default for ProtocolPolicy {
 }
 
 /// Inbound streams of one protocol. Dropping it ends the service.
-#[derive(Debug)]
 pub struct Inbound {
     receiver: mpsc::Receiver<(NodeId, NetStream)>,
+    protocol: &'static str,
+    registry: Arc<Registry>,
+}
+
+impl std::fmt::Debug for Inbound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Inbound({})", self.protocol)
+    }
+}
+
+impl Drop for Inbound {
+    fn drop(&mut self) {
+        self.registry.forget(self.protocol);
+    }
 }
 
 impl Inbound {
@@ -59,16 +73,66 @@ struct Entry {
     sender: mpsc::Sender<(NodeId, NetStream)>,
 }
 
-/// What is served now; shared by the handle and all connections.
-#[derive(Default)]
+/// The names served, cheap to clone: every poll of every connection asks for them.
+#[derive(Clone)]
+pub(crate) struct Names {
+    list: Arc<[StreamProtocol]>,
+    next: usize,
+}
+
+impl Iterator for Names {
+    type Item = StreamProtocol;
+    fn next(&mut self) -> Option<StreamProtocol> {
+        let name = self.list.get(self.next)?;
+        self.next = self.next.saturating_add(1);
+        Some(name.clone())
+    }
+}
+
+struct Table {
+    entries: BTreeMap<&'static str, Entry>,
+    names: Arc<[StreamProtocol]>,
+}
+
+impl Table {
+    fn rename(&mut self) {
+        self.names = std::iter::once(member::PROTOCOL)
+            .chain(self.entries.keys().copied())
+            .map(StreamProtocol::new)
+            .collect();
+    }
+}
+
+/// What is served now; shared by the handle and all connections. The gate is always served, by the loop itself.
 pub(crate) struct Registry {
-    entries: RwLock<BTreeMap<&'static str, Entry>>,
+    table: RwLock<Table>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        let mut table = Table {
+            entries: BTreeMap::new(),
+            names: Arc::new([]),
+        };
+        table.rename();
+        Self {
+            table: RwLock::new(table),
+        }
+    }
 }
 
 impl Registry {
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Begins to serve a protocol.
     pub(crate) fn serve(
-        &self,
+        self: &Arc<Self>,
         protocol: &'static str,
         policy: ProtocolPolicy,
     ) -> Result<Inbound, NetError> {
@@ -77,19 +141,18 @@ impl Registry {
                 detail: format!("{protocol}: a protocol's name starts with /"),
             });
         }
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        entries.retain(|_, entry| !entry.sender.is_closed());
-        if entries.contains_key(protocol) {
+        let mut table = self.write();
+        if table.entries.contains_key(protocol) || protocol == member::PROTOCOL {
             return Err(NetError::ServedTwice { protocol });
         }
-        if entries.len() >= MAX_PROTOCOLS {
+        if table.entries.len() >= MAX_PROTOCOLS {
             return Err(NetError::Busy {
                 what: "protocols served",
                 limit: MAX_PROTOCOLS,
             });
         }
         let (sender, receiver) = mpsc::channel(policy.backlog.max(1));
-        entries.insert(
+        table.entries.insert(
             protocol,
             Entry {
                 policy,
@@ -97,23 +160,48 @@ impl Registry {
                 sender,
             },
         );
-        Ok(Inbound { receiver })
+        table.rename();
+        Ok(Inbound {
+            receiver,
+            protocol,
+            registry: Arc::clone(self),
+        })
+    }
+
+    /// Ends a service.
+    fn forget(&self, protocol: &'static str) {
+        let mut table = self.write();
+        table.entries.remove(protocol);
+        table.rename();
+    }
+
+    /// Ends all services: their acceptors see the end.
+    pub(crate) fn clear(&self) {
+        let mut table = self.write();
+        table.entries.clear();
+        table.rename();
     }
 
     /// The names served, for negotiation.
-    pub(crate) fn names(&self) -> Vec<&'static str> {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        entries
-            .iter()
-            .filter(|(_, entry)| !entry.sender.is_closed())
-            .map(|(name, _)| *name)
-            .collect()
+    pub(crate) fn names(&self) -> Names {
+        Names {
+            list: Arc::clone(&self.read().names),
+            next: 0,
+        }
+    }
+
+    /// The name as it was registered.
+    pub(crate) fn name(&self, protocol: &str) -> Option<&'static str> {
+        if protocol == member::PROTOCOL {
+            return Some(member::PROTOCOL);
+        }
+        self.read().entries.get_key_value(protocol).map(|(name, _)| *name)
     }
 
     /// Whether only members may open this protocol; unknown ones count as such.
     pub(crate) fn members_only(&self, protocol: &str) -> bool {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        entries
+        self.read()
+            .entries
             .get(protocol)
             .is_none_or(|entry| entry.policy.members_only)
     }
@@ -125,14 +213,14 @@ impl Registry {
         node: NodeId,
         make: impl FnOnce(Quota) -> NetStream,
     ) -> Result<(), Turned> {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        let entry = entries.get(protocol).ok_or(Turned::NotServed)?;
+        let table = self.read();
+        let entry = table.entries.get(protocol).ok_or(Turned::NotServed)?;
         let place = entry.sender.try_reserve().map_err(|e| match e {
             mpsc::error::TrySendError::Full(()) => Turned::BacklogFull,
             mpsc::error::TrySendError::Closed(()) => Turned::NotServed,
         })?;
-        let quota = Quota::take(&entry.open, node, entry.policy.max_inbound_per_peer)
-            .ok_or(Turned::OverQuota)?;
+        let quota =
+            Quota::take(&entry.open, node, entry.policy.max_inbound_per_peer).ok_or(Turned::OverQuota)?;
         place.send((node, make(quota)));
         Ok(())
     }
@@ -146,11 +234,7 @@ pub(crate) struct Quota {
 }
 
 impl Quota {
-    fn take(
-        open: &Arc<Mutex<BTreeMap<NodeId, usize>>>,
-        node: NodeId,
-        limit: usize,
-    ) -> Option<Self> {
+    fn take(open: &Arc<Mutex<BTreeMap<NodeId, usize>>>, node: NodeId, limit: usize) -> Option<Self> {
         let mut counts = open.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(node).or_insert(0);
         if *count >= limit {
@@ -195,13 +279,14 @@ mod tests {
 
     #[test]
     fn a_protocol_is_served_once_and_again_after_its_server_has_gone() {
-        let registry = Registry::default();
+        let registry = Arc::new(Registry::default());
+        let names = |r: &Registry| r.names().map(|n| n.to_string()).collect::<Vec<_>>();
         let inbound = registry.serve("/a/1", ProtocolPolicy::default()).unwrap();
         let twice = registry.serve("/a/1", ProtocolPolicy::default());
         assert_eq!(twice.unwrap_err().code(), "net.served_twice");
-        assert_eq!(registry.names(), ["/a/1"]);
+        assert_eq!(names(&registry), [member::PROTOCOL, "/a/1"]);
         drop(inbound);
-        assert!(registry.names().is_empty());
+        assert_eq!(names(&registry), [member::PROTOCOL]);
         assert!(registry.serve("/a/1", ProtocolPolicy::default()).is_ok());
         assert!(registry.members_only("/unknown/1"));
     }

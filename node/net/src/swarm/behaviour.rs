@@ -1,0 +1,234 @@
+//! The behaviours of a node and the bounds each is given.
+
+use super::{gated::Gated, streams::Streams};
+use crate::{config::Config, error::NetError, event::Topic, handle::Shared};
+use hive_protocol::ids::NetworkId;
+use libp2p::{
+    PeerId, StreamProtocol,
+    connection_limits::{self, ConnectionLimits},
+    gossipsub::{self, IdentTopic, MessageAuthenticity, MessageId, ValidationMode},
+    identify,
+    identity::Keypair,
+    kad::{
+        self,
+        store::{MemoryStore, MemoryStoreConfig},
+    },
+    memory_connection_limits, ping,
+    swarm::NetworkBehaviour,
+};
+use std::{collections::HashMap, num::NonZeroUsize, sync::Arc, time::Duration};
+
+/// Largest gossip message of ours in bytes; the largest kind in the protocol is 4 KiB.
+pub const MAX_GOSSIP: usize = 8 << 10;
+/// Largest gossip packet in bytes, with signature and envelope.
+const MAX_GOSSIP_PACKET: usize = 16 << 10;
+/// Between gossip heartbeats: how fast the mesh heals, against what an idle node costs.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// First heartbeat after start: a newcomer is in the mesh at once.
+const FIRST_HEARTBEAT: Duration = Duration::from_millis(100);
+/// Gossip messages queued for one slow neighbour before messages to it are dropped.
+const GOSSIP_QUEUE: usize = 512;
+/// A message is known as a duplicate for this long: longer than any announcement lives.
+const DUPLICATES: Duration = Duration::from_secs(120);
+
+/// Between pings; with the timeout and the failures allowed, a peer that vanished is noticed within 30 s on TCP
+/// (on QUIC within its idle timeout of 10 s).
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Blobs this node may announce at a time.
+pub(crate) const MAX_PROVIDED: usize = 1024;
+/// Blobs of others whose providers this node keeps.
+const MAX_KEYS: usize = 1024;
+/// Providers kept and returned for one blob.
+pub const MAX_PROVIDERS: usize = 20;
+/// A provider record of others is forgotten after this time unless announced again …
+const PROVIDER_TTL: Duration = Duration::from_secs(2 * 3600);
+/// … which happens this often.
+const PROVIDE_EVERY: Duration = Duration::from_secs(40 * 60);
+/// Largest hash table packet in bytes.
+const MAX_KAD_PACKET: usize = 16 << 10;
+/// One query of the hash table.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
+/// Nodes asked at a time in one query, and nodes each key is stored at.
+const PARALLEL: usize = 3;
+const REPLICATION: usize = 20;
+/// The routing table is refreshed this often.
+const REFRESH: Duration = Duration::from_secs(10 * 60);
+
+/// Scores below which a neighbour gets no gossip, no publications, and is not heard at all. A wrong message
+/// costs 10 times the square of how many there were lately, so the third is the last.
+const NO_GOSSIP: f64 = -10.0;
+const NO_PUBLISH: f64 = -50.0;
+const NOT_HEARD: f64 = -80.0;
+const WRONG_MESSAGE: f64 = -10.0;
+/// Wrong messages are forgiven by this factor each second.
+const FORGIVE: f64 = 0.98;
+
+pub(crate) type Gossip =
+    gossipsub::Behaviour<gossipsub::IdentityTransform, gossipsub::WhitelistSubscriptionFilter>;
+pub(crate) type Kad = kad::Behaviour<MemoryStore>;
+
+/// All behaviours. The limits come first: they refuse before the others have made anything.
+#[derive(NetworkBehaviour)]
+pub(crate) struct Behaviour {
+    limits: connection_limits::Behaviour,
+    memory: memory_connection_limits::Behaviour,
+    pub streams: Streams,
+    pub identify: identify::Behaviour,
+    pub ping: ping::Behaviour,
+    pub kad: Gated<Kad>,
+    pub gossip: Gated<Gossip>,
+}
+
+impl Behaviour {
+    pub(crate) fn new(config: &Config, key: &Keypair, shared: Arc<Shared>) -> Result<Self, NetError> {
+        let limits = &config.limits;
+        let bounds = ConnectionLimits::default()
+            .with_max_pending_incoming(Some(limits.pending))
+            .with_max_pending_outgoing(Some(limits.pending))
+            .with_max_established(Some(limits.connections))
+            .with_max_established_per_peer(Some(limits.per_peer));
+        let me = key.public().to_peer_id();
+        let version: String = config.version.chars().take(32).collect();
+        Ok(Self {
+            limits: connection_limits::Behaviour::new(bounds),
+            memory: memory_connection_limits::Behaviour::with_max_bytes(limits.memory_bytes),
+            streams: Streams::new(shared),
+            identify: identify::Behaviour::new(
+                identify::Config::new("/hive/1".to_owned(), key.public())
+                    .with_agent_version(format!("hivenode/{version}"))
+                    .with_push_listen_addr_updates(true)
+                    // We keep our own address book, with our own rules.
+                    .with_cache_size(0),
+            ),
+            ping: ping::Behaviour::new(
+                ping::Config::new()
+                    .with_interval(PING_EVERY)
+                    .with_timeout(PING_TIMEOUT),
+            ),
+            kad: Gated::new(kad(config, me)?),
+            gossip: Gated::new(gossip(config.network, key)?),
+        })
+    }
+}
+
+/// The hash table's protocol of a mesh.
+pub(crate) fn kad_protocol(network: NetworkId) -> Result<StreamProtocol, NetError> {
+    StreamProtocol::try_from_owned(format!("/hive/kad/1/{}", network.short()))
+        .map_err(|e| setup(e.to_string()))
+}
+
+fn kad(config: &Config, me: PeerId) -> Result<Kad, NetError> {
+    let store = MemoryStore::with_config(
+        me,
+        MemoryStoreConfig {
+            // Value records are not used: whoever sends one is not obeyed.
+            max_records: 0,
+            max_value_bytes: 0,
+            max_provided_keys: MAX_KEYS,
+            max_providers_per_key: MAX_PROVIDERS,
+        },
+    );
+    let mut c = kad::Config::new(kad_protocol(config.network)?);
+    c.set_query_timeout(QUERY_TIMEOUT)
+        .set_record_filtering(kad::StoreInserts::FilterBoth)
+        // Only members that answer queries enter the table: on_identify.rs.
+        .set_kbucket_inserts(kad::BucketInserts::Manual)
+        .set_provider_record_ttl(Some(PROVIDER_TTL))
+        .set_provider_publication_interval(Some(PROVIDE_EVERY))
+        .set_replication_interval(None)
+        .set_publication_interval(None)
+        .set_caching(kad::Caching::Disabled)
+        .set_max_packet_size(MAX_KAD_PACKET)
+        .set_periodic_bootstrap_interval(Some(REFRESH));
+    if let (Some(parallel), Some(replication)) = (NonZeroUsize::new(PARALLEL), NonZeroUsize::new(REPLICATION))
+    {
+        c.set_parallelism(parallel).set_replication_factor(replication);
+    }
+    let mut kad = kad::Behaviour::with_config(me, store, c);
+    kad.set_mode(Some(mode(config.kad_server)));
+    Ok(kad)
+}
+
+/// The mode is always set by us: the automatic rule turns nodes into servers that cannot be dialed.
+pub(crate) const fn mode(server: bool) -> kad::Mode {
+    if server {
+        kad::Mode::Server
+    } else {
+        kad::Mode::Client
+    }
+}
+
+fn gossip(network: NetworkId, key: &Keypair) -> Result<Gossip, NetError> {
+    let config = gossipsub::ConfigBuilder::default()
+        .heartbeat_interval(HEARTBEAT)
+        .heartbeat_initial_delay(FIRST_HEARTBEAT)
+        .validation_mode(ValidationMode::Strict)
+        .validate_messages()
+        .message_id_fn(message_id)
+        .max_transmit_size(MAX_GOSSIP_PACKET)
+        .duplicate_cache_time(DUPLICATES)
+        .connection_handler_queue_len(GOSSIP_QUEUE)
+        // Peer exchange would hand out addresses of nodes this one has not met.
+        .prune_peers(0)
+        .build()
+        .map_err(|e| setup(e.to_string()))?;
+    let topics = Topic::ALL.map(|t| IdentTopic::new(t.name(network)));
+    let filter = gossipsub::WhitelistSubscriptionFilter(topics.iter().map(IdentTopic::hash).collect());
+    let mut gossip =
+        Gossip::new_with_subscription_filter(MessageAuthenticity::Signed(key.clone()), config, filter)
+            .map_err(|e| setup(e.to_owned()))?;
+    gossip
+        .with_peer_score(score(&topics), thresholds())
+        .map_err(setup)?;
+    Ok(gossip)
+}
+
+fn score(topics: &[IdentTopic]) -> gossipsub::PeerScoreParams {
+    let topic = gossipsub::TopicScoreParams {
+        topic_weight: 1.0,
+        // Nothing is earned by time or by volume: demand comes in bursts, and quiet nodes are honest.
+        time_in_mesh_weight: 0.0,
+        first_message_deliveries_weight: 0.0,
+        mesh_message_deliveries_weight: 0.0,
+        mesh_failure_penalty_weight: 0.0,
+        invalid_message_deliveries_weight: WRONG_MESSAGE,
+        invalid_message_deliveries_decay: FORGIVE,
+        ..Default::default()
+    };
+    gossipsub::PeerScoreParams {
+        topics: topics
+            .iter()
+            .map(|t| (t.hash(), topic.clone()))
+            .collect::<HashMap<_, _>>(),
+        app_specific_weight: 1.0,
+        // Members hold credentials, and a household or a laboratory has many nodes behind one address.
+        ip_colocation_factor_weight: 0.0,
+        decay_interval: Duration::from_secs(1),
+        ..Default::default()
+    }
+}
+
+fn thresholds() -> gossipsub::PeerScoreThresholds {
+    gossipsub::PeerScoreThresholds {
+        gossip_threshold: NO_GOSSIP,
+        publish_threshold: NO_PUBLISH,
+        graylist_threshold: NOT_HEARD,
+        ..Default::default()
+    }
+}
+
+/// A message is its author and the author's number: the signature covers both.
+fn message_id(message: &gossipsub::Message) -> MessageId {
+    let mut hash = blake3::Hasher::new();
+    if let Some(source) = &message.source {
+        hash.update(&source.to_bytes());
+    }
+    hash.update(&message.sequence_number.unwrap_or_default().to_le_bytes());
+    MessageId::from(hash.finalize().as_bytes().to_vec())
+}
+
+fn setup(detail: String) -> NetError {
+    NetError::Setup { detail }
+}

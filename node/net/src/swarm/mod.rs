@@ -1,0 +1,179 @@
+//! The swarm's loop: turns commands into swarm calls and swarm events into events of ours.
+//!
+//! One file for each source of events (`on_*.rs`), each an `impl Node`. State that outlives an event is in the
+//! table (connected peers), the book (addresses), the waiting room (who waits for a connection) and the queries.
+
+mod behaviour;
+mod book;
+mod gated;
+mod listen;
+mod on_command;
+mod on_connection;
+mod on_gate;
+mod on_gossip;
+mod on_identify;
+mod on_kad;
+mod on_ping;
+mod on_stream;
+mod on_tick;
+mod stream_handler;
+mod streams;
+mod table;
+mod transport;
+mod waiting;
+
+pub use behaviour::{MAX_GOSSIP, MAX_PROVIDERS};
+
+use crate::{
+    config::Config,
+    crypto::init_crypto,
+    error::NetError,
+    event::{EVENT_QUEUE, NetEvent, NetEvents},
+    gate::Gate,
+    handle::{COMMAND_QUEUE, Command, NetHandle, SHUTDOWN_TIMEOUT, Shared},
+};
+use behaviour::{Behaviour, BehaviourEvent};
+use futures::StreamExt;
+use hive_protocol::ids::{NetworkId, NodeId};
+use libp2p::{PeerId, StreamProtocol, Swarm, kad::QueryId, swarm::SwarmEvent};
+use on_gate::GateDone;
+use on_kad::Query;
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// Outcomes of gate exchanges not yet taken; a task waits when it is full.
+const GATE_QUEUE: usize = 64;
+/// Deadlines are looked at this often: the shortest is seconds.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Everything the loop owns.
+pub(crate) struct Node {
+    me: NodeId,
+    network: NetworkId,
+    kad_protocol: StreamProtocol,
+    comfortable: usize,
+    swarm: Swarm<Behaviour>,
+    shared: Arc<Shared>,
+    gate: Arc<dyn Gate>,
+    table: table::Table,
+    book: book::Book,
+    waiting: waiting::WaitingRoom,
+    /// Streams of peers still at the gate; bounded in on_stream.rs.
+    held: BTreeMap<PeerId, Vec<streams::InboundStream>>,
+    /// Bounded in on_kad.rs.
+    queries: HashMap<QueryId, Query>,
+    /// Events the owner has not room for yet; at [`EVENT_QUEUE`] the swarm is not driven.
+    outbox: VecDeque<NetEvent>,
+    gates: mpsc::Sender<GateDone>,
+}
+
+/// Starts a node's network inside the current tokio runtime and returns when it listens.
+///
+/// # Errors
+/// `net.port_taken`, `net.listen`, `net.bad_address`, `net.setup`.
+pub async fn spawn(config: Config) -> Result<(NetHandle, NetEvents), NetError> {
+    init_crypto()?;
+    let me = NodeId(config.secret.public());
+    let addrs = listen::addresses(&config.listen)?;
+    let shared = Arc::new(Shared::default());
+    let key = transport::keypair(&config)?;
+    let mut swarm = transport::build(&config, key, Arc::clone(&shared))?;
+    let listening = listen::start(&mut swarm, &addrs).await?;
+
+    let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
+    let (gates, gate_queue) = mpsc::channel(GATE_QUEUE);
+    let (events, receiver) = mpsc::channel(EVENT_QUEUE);
+    let mut node = Node {
+        me,
+        network: config.network,
+        kad_protocol: behaviour::kad_protocol(config.network)?,
+        comfortable: config.limits.comfortable,
+        swarm,
+        shared: Arc::clone(&shared),
+        gate: config.gate,
+        table: table::Table::new(me),
+        book: book::Book::default(),
+        waiting: waiting::WaitingRoom::default(),
+        held: BTreeMap::new(),
+        queries: HashMap::new(),
+        outbox: VecDeque::new(),
+        gates,
+    };
+    for addr in listening {
+        node.on_listening(&addr, true);
+    }
+    tokio::spawn(node.run(command_queue, gate_queue, events));
+    let handle = NetHandle { me, commands, shared };
+    Ok((handle, NetEvents { receiver }))
+}
+
+impl Node {
+    async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut gates: mpsc::Receiver<GateDone>,
+        events: mpsc::Sender<NetEvent>,
+    ) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let done = loop {
+            let room = self.outbox.len() < EVENT_QUEUE;
+            tokio::select! {
+                place = events.reserve(), if !self.outbox.is_empty() => match (place, self.outbox.pop_front()) {
+                    (Ok(place), Some(event)) => place.send(event),
+                    // The owner no longer reads events: there is nobody to tell.
+                    _ => self.outbox.clear(),
+                },
+                command = commands.recv() => match command {
+                    Some(Command::Shutdown { reply }) => break Some(reply),
+                    Some(command) => self.on_command(command),
+                    None => break None,
+                },
+                Some(outcome) = gates.recv() => self.on_gate(outcome),
+                _ = tick.tick() => self.on_tick(),
+                event = self.swarm.select_next_some(), if room => self.on_swarm(event),
+            }
+        };
+        self.close(done).await;
+    }
+
+    fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Streams(event)) => self.on_stream(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.on_gossip(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => self.on_kad(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(event)) => self.on_identify(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.on_ping(event),
+            event => self.on_connection(event),
+        }
+    }
+
+    /// Queues an event for the owner.
+    fn tell(&mut self, event: NetEvent) {
+        self.outbox.push_back(event);
+    }
+
+    /// Ends all connections in order, so that peers notice at once.
+    async fn close(mut self, reply: Option<oneshot::Sender<Result<(), NetError>>>) {
+        self.shared.registry.clear();
+        for peer in self.table.ids() {
+            // An error means that it is gone already.
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        let closing = async {
+            while self.swarm.network_info().connection_counters().num_established() > 0 {
+                self.swarm.next().await;
+            }
+        };
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, closing).await.is_err() {
+            tracing::debug!("some connections did not close in time");
+        }
+        if let Some(reply) = reply {
+            let _ = reply.send(Ok(()));
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The hash table: finding nodes and providers of blobs, and what others ask us to keep.
+
+use super::{
+    Node,
+    behaviour::{MAX_PROVIDED, MAX_PROVIDERS},
+};
+use crate::{counters::count, error::NetError, handle::Reply, names};
+use hive_protocol::{
+    ids::{BlobHash, NodeId},
+    member::MAX_ADDRS,
+};
+use libp2p::{
+    PeerId,
+    kad::{
+        AddProviderError, Event, GetClosestPeersError, GetClosestPeersOk, GetProvidersError, GetProvidersOk,
+        InboundRequest, ProviderRecord, QueryId, QueryResult, RecordKey, store::RecordStore,
+    },
+};
+use std::collections::BTreeSet;
+
+/// Queries of ours at a time.
+const MAX_QUERIES: usize = 64;
+/// Enough providers to stop looking for more.
+const ENOUGH: usize = 3;
+
+/// Who waits for a query.
+pub(crate) enum Query {
+    Find {
+        node: NodeId,
+        peer: PeerId,
+        reply: Reply<Vec<String>>,
+    },
+    Provide {
+        reply: Reply<()>,
+    },
+    Providers {
+        found: BTreeSet<NodeId>,
+        reply: Reply<Vec<NodeId>>,
+    },
+}
+
+impl Query {
+    /// Whether nobody waits for it any more.
+    pub(crate) fn given_up(&self) -> bool {
+        match self {
+            Self::Find { reply, .. } => reply.is_closed(),
+            Self::Provide { reply } => reply.is_closed(),
+            Self::Providers { reply, .. } => reply.is_closed(),
+        }
+    }
+}
+
+impl Node {
+    pub(super) fn find_node(&mut self, node: NodeId, reply: Reply<Vec<String>>) {
+        let peer = match self.peer(node).and_then(|p| self.query_room().map(|()| p)) {
+            Ok(peer) => peer,
+            Err(e) => {
+                let _ = reply.send(Err(e));
+                return;
+            }
+        };
+        let id = self.swarm.behaviour_mut().kad.inner().get_closest_peers(peer);
+        self.queries.insert(id, Query::Find { node, peer, reply });
+    }
+
+    pub(super) fn provide(&mut self, hash: BlobHash, reply: Reply<()>) {
+        let kad = self.swarm.behaviour_mut().kad.inner();
+        let started = if kad.store_mut().provided().count() >= MAX_PROVIDED {
+            Err(NetError::Busy {
+                what: "blobs announced",
+                limit: MAX_PROVIDED,
+            })
+        } else {
+            self.query_room().and_then(|()| {
+                let kad = self.swarm.behaviour_mut().kad.inner();
+                kad.start_providing(key(hash)).map_err(|e| NetError::Dht {
+                    what: "announcing a blob",
+                    detail: format!("{e:?}"),
+                })
+            })
+        };
+        match started {
+            Ok(id) => {
+                self.queries.insert(id, Query::Provide { reply });
+            }
+            Err(e) => {
+                let _ = reply.send(Err(e));
+            }
+        }
+    }
+
+    pub(super) fn unprovide(&mut self, hash: BlobHash) {
+        let kad = self.swarm.behaviour_mut().kad.inner();
+        kad.stop_providing(&key(hash));
+    }
+
+    pub(super) fn providers(&mut self, hash: BlobHash, reply: Reply<Vec<NodeId>>) {
+        if let Err(e) = self.query_room() {
+            let _ = reply.send(Err(e));
+            return;
+        }
+        let id = self.swarm.behaviour_mut().kad.inner().get_providers(key(hash));
+        let found = BTreeSet::new();
+        self.queries.insert(id, Query::Providers { found, reply });
+    }
+
+    fn query_room(&self) -> Result<(), NetError> {
+        if self.queries.len() >= MAX_QUERIES {
+            return Err(NetError::Busy {
+                what: "hash table queries",
+                limit: MAX_QUERIES,
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_kad(&mut self, event: Event) {
+        match event {
+            Event::OutboundQueryProgressed { id, result, step, .. } => {
+                self.on_progress(id, result, step.last)
+            }
+            Event::InboundRequest {
+                request: InboundRequest::AddProvider { record: Some(record) },
+            } => self.on_provider(record),
+            _ => {}
+        }
+    }
+
+    fn on_provider(&mut self, mut record: ProviderRecord) {
+        record.addresses.retain(names::dialable);
+        record.addresses.truncate(MAX_ADDRS);
+        let kad = self.swarm.behaviour_mut().kad.inner();
+        // Only blob hashes are keys here; the store itself bounds how many, and how many providers each.
+        let kept = record.key.as_ref().len() == size_of::<BlobHash>()
+            && kad.store_mut().add_provider(record).is_ok();
+        count(if kept {
+            &self.shared.tally.dht_records_stored
+        } else {
+            &self.shared.tally.dht_records_refused
+        });
+    }
+
+    fn on_progress(&mut self, id: QueryId, result: QueryResult, last: bool) {
+        let Some(query) = self.queries.remove(&id) else {
+            return;
+        };
+        match (query, result) {
+            (Query::Find { node, peer, reply }, QueryResult::GetClosestPeers(result)) => {
+                let peers = match result {
+                    Ok(GetClosestPeersOk { peers, .. })
+                    | Err(GetClosestPeersError::Timeout { peers, .. }) => peers,
+                };
+                let addrs: Vec<_> = peers
+                    .into_iter()
+                    .filter(|p| p.peer_id == peer)
+                    .flat_map(|p| p.addrs)
+                    .filter(names::dialable)
+                    .take(MAX_ADDRS)
+                    .collect();
+                self.book.learn(peer, addrs.iter().cloned());
+                let _ = reply.send(if addrs.is_empty() {
+                    Err(NetError::NoAddress { node })
+                } else {
+                    Ok(addrs.iter().map(ToString::to_string).collect())
+                });
+            }
+            (Query::Provide { reply }, QueryResult::StartProviding(result)) => {
+                let _ = reply.send(result.map(|_| ()).map_err(|AddProviderError::Timeout { .. }| {
+                    NetError::Dht {
+                        what: "announcing a blob",
+                        detail: "no node took it in time".to_owned(),
+                    }
+                }));
+            }
+            (Query::Providers { mut found, reply }, QueryResult::GetProviders(result)) => {
+                let timed_out = match result {
+                    Ok(GetProvidersOk::FoundProviders { providers, .. }) => {
+                        let nodes = providers.iter().filter_map(names::node_id);
+                        found.extend(nodes.filter(|n| *n != self.me).take(MAX_PROVIDERS));
+                        false
+                    }
+                    Ok(GetProvidersOk::FinishedWithNoAdditionalRecord { .. }) => false,
+                    Err(GetProvidersError::Timeout { .. }) => true,
+                };
+                if !last && found.len() < ENOUGH {
+                    self.queries.insert(id, Query::Providers { found, reply });
+                    return;
+                }
+                if !last && let Some(mut running) = self.swarm.behaviour_mut().kad.inner().query_mut(&id) {
+                    running.finish();
+                }
+                let _ = reply.send(if timed_out && found.is_empty() {
+                    Err(NetError::Dht {
+                        what: "looking for a blob",
+                        detail: "the nodes asked did not answer in time".to_owned(),
+                    })
+                } else {
+                    Ok(found.into_iter().take(MAX_PROVIDERS).collect())
+                });
+            }
+            (query, _) => {
+                self.queries.insert(id, query);
+            }
+        }
+    }
+}
+
+fn key(hash: BlobHash) -> RecordKey {
+    RecordKey::new(hash.as_bytes())
+}

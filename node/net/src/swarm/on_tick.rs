@@ -1,0 +1,35 @@
+//! Deadlines: the gate, strangers, duplicate connections, more connections than comfortable.
+
+use super::Node;
+use crate::counters::count;
+use std::{collections::BTreeSet, time::Instant};
+
+impl Node {
+    pub(super) fn on_tick(&mut self) {
+        let now = Instant::now();
+        self.waiting.sweep();
+        self.queries.retain(|_, query| !query.given_up());
+        for peer in self.table.overdue(now) {
+            self.gate_overdue(peer);
+        }
+        for (peer, connection) in self.table.duplicates(now) {
+            count(&self.shared.tally.connections_duplicate);
+            tracing::debug!(%peer, %connection, "closing a duplicate connection");
+            self.swarm.close_connection(connection);
+        }
+        let neighbours: BTreeSet<_> = {
+            let gossip = self.swarm.behaviour_mut().gossip.inner();
+            gossip.all_mesh_peers().copied().collect()
+        };
+        let mut idle = self.table.idle_strangers(now);
+        idle.extend(
+            self.table
+                .surplus(now, self.comfortable, |p| neighbours.contains(p)),
+        );
+        for peer in idle {
+            count(&self.shared.tally.connections_idle_closed);
+            // An error means that it is gone already.
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+    }
+}
