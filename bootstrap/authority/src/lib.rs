@@ -1,1 +1,3 @@
-//! hive-authority
+//! hive-authority: the authority's durable log and the service around the pure state machine.
+
+pub mod log;
