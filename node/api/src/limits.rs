@@ -61,3 +61,33 @@ pub const CLIENT_CHANGE: Duration = Duration::from_secs(3600);
 pub const CLIENT_DOCUMENT: usize = 256 << 20;
 /// Longest line of a stream a client takes.
 pub const CLIENT_LINE: usize = 1 << 20;
+
+/// The bounds that depend on the clients or the machine at hand; the defaults are the constants of this module.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// See [`MAX_CONNECTIONS`].
+    pub connections: usize,
+    /// See [`HEAD_WAIT`].
+    pub head_wait: Duration,
+    /// See [`BODY_STALL`].
+    pub body_stall: Duration,
+    /// See [`WRITE_STALL`].
+    pub write_stall: Duration,
+    /// See [`BLOB_CAP`].
+    pub blob_cap: u64,
+    /// See [`SHUTDOWN_GRACE`].
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connections: MAX_CONNECTIONS,
+            head_wait: HEAD_WAIT,
+            body_stall: BODY_STALL,
+            write_stall: WRITE_STALL,
+            blob_cap: BLOB_CAP,
+            shutdown_grace: SHUTDOWN_GRACE,
+        }
+    }
+}
