@@ -204,8 +204,7 @@ impl BlobStore {
             .get(hash)
             .ok_or(BlobError::NotFound { hash: *hash })?;
         let file = self.open_file(hash)?;
-        let mended = part::rebuild_outboard(self, hash, &file, entry.len)?;
-        if !mended {
+        if !part::check_and_mend(self, hash, &file, entry.len)? {
             return Err(self.damaged(hash, 0));
         }
         self.note_use(hash, true);

@@ -4,13 +4,15 @@
 //! Whatever is lost or damaged is reported, never passed over. Knows nothing of what the records mean.
 
 mod check;
+mod flusher;
+mod mark;
 mod record;
 mod sled_store;
 
 pub use record::{MAX_KEY_BYTES, MAX_PAYLOAD_BYTES, Record};
 pub use sled_store::SledJournal;
 
-use std::{io, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
 
 /// The most trees one journal may have: each is a handful of records of one kind, not a table per job.
 pub const MAX_TREES: usize = 8;
@@ -51,20 +53,51 @@ pub struct ScanPage {
     pub next: Option<Vec<u8>>,
 }
 
-/// What the caller must hear when a journal could not be read: jobs in it are unknown to this node now.
+/// What the caller must hear when a journal is not all that was written. Nothing was deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JournalAlarm {
-    /// Where the unreadable journal was moved to; nothing of it was deleted.
-    pub moved_to: PathBuf,
-    /// What was wrong with it.
-    pub why: String,
+pub enum JournalAlarm {
+    /// It could not be read and a new one was begun: the jobs in it are unknown to this node now.
+    MovedAside {
+        /// Where the unreadable journal is.
+        moved_to: PathBuf,
+        /// What was wrong with it.
+        why: String,
+    },
+    /// It is sound but older than it was: the newest batches are gone (a power cut, or damage in the log).
+    RolledBack {
+        /// How many batches; `None` when the note about it is gone too.
+        batches: Option<u64>,
+    },
 }
 
 impl JournalAlarm {
     /// The stable code.
     #[must_use]
     pub const fn code(&self) -> &'static str {
-        "journal.moved_aside"
+        match self {
+            Self::MovedAside { .. } => "journal.moved_aside",
+            Self::RolledBack { .. } => "journal.rolled_back",
+        }
+    }
+}
+
+impl fmt::Display for JournalAlarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MovedAside { moved_to, why } => {
+                write!(
+                    f,
+                    "the job journal could not be read ({why}); it was moved to {}",
+                    moved_to.display()
+                )
+            }
+            Self::RolledBack { batches: Some(n) } => {
+                write!(f, "the last {n} changes of the job journal are lost")
+            }
+            Self::RolledBack { batches: None } => {
+                f.write_str("the job journal may have lost its last changes")
+            }
+        }
     }
 }
 
@@ -109,8 +142,14 @@ pub enum JournalError {
         /// The name.
         tree: &'static str,
     },
-    /// The disk is full.
-    #[error("no space left on the disk for the journal {}", .path.display())]
+    /// A write to the disk never ended; the journal is of no more use until the daemon is started anew.
+    #[error("the journal {} does not answer any more after a failed write", .path.display())]
+    Stuck {
+        /// The journal's folder.
+        path: PathBuf,
+    },
+    /// The disk is full, or has less room left than a journal must have to go on safely (8 MiB).
+    #[error("too little space left on the disk for the journal {}", .path.display())]
     DiskFull {
         /// The journal's folder.
         path: PathBuf,
@@ -137,6 +176,7 @@ impl JournalError {
             Self::Corrupt { .. } => "journal.corrupt",
             Self::TooLarge { .. } => "journal.too_large",
             Self::NoTree { .. } => "journal.no_tree",
+            Self::Stuck { .. } => "journal.stuck",
             Self::DiskFull { .. } => "store.disk_full",
             Self::Io { .. } => "journal.io",
         }

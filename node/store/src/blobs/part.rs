@@ -192,15 +192,15 @@ pub(super) fn reserve_for(store: &BlobStore, size: u64) -> Result<Reservation, B
     Ok(reservation)
 }
 
-/// Hashes a stored blob and writes its outboard anew; false when its bytes are not those of `hash`.
-pub(super) fn rebuild_outboard(
+/// Hashes a stored blob and makes its outboard anew if it is not right; false when the bytes are not those of
+/// `hash`.
+pub(super) fn check_and_mend(
     store: &BlobStore,
     hash: &BlobHash,
     file: &File,
     len: u64,
 ) -> Result<bool, BlobError> {
     let data = store.path(hash);
-    let mut group = vec![0; GROUP_BYTES];
     let actual = file
         .metadata()
         .map_err(|e| BlobError::io("read", &data, e))?
@@ -209,30 +209,24 @@ pub(super) fn rebuild_outboard(
         return Ok(false);
     }
     if len <= GROUP_BYTES as u64 {
+        let mut group = vec![0; GROUP_BYTES];
         let n = read_group(&mut { file }, &mut group).map_err(|e| BlobError::io("read", &data, e))?;
         return Ok(BlobHash::of(group.get(..n).unwrap_or_default()) == *hash);
     }
-    let (mut builder, mut offset) = (TreeBuilder::default(), 0);
+    let target = outboard_path(&data);
+    let mut compared = Compare {
+        with: File::open(&target).ok(),
+        at: 0,
+    };
+    if hash_tree(file, &data, len, &mut compared, &target)? != *hash {
+        return Ok(false);
+    }
+    if compared.equal() {
+        return Ok(true);
+    }
     let mut temp = Temp::new(store.temp("obao"));
     let mut out = BufWriter::new(create(&temp.path)?);
-    while offset < len {
-        let n = usize::try_from(len - offset)
-            .unwrap_or(usize::MAX)
-            .min(GROUP_BYTES);
-        let Some(buf) = group.get_mut(..n) else {
-            return Ok(false);
-        };
-        file.read_exact_at(buf, offset)
-            .map_err(|e| BlobError::io("read", &data, e))?;
-        builder
-            .push(tree::group_hash(offset, buf), &mut out)
-            .map_err(|e| BlobError::io("write", &temp.path, e))?;
-        offset += n as u64;
-    }
-    let root = builder
-        .finish(&mut out)
-        .map_err(|e| BlobError::io("write", &temp.path, e))?;
-    if root != *hash {
+    if hash_tree(file, &data, len, &mut out, &temp.path)? != *hash {
         return Ok(false);
     }
     let out = out
@@ -241,12 +235,68 @@ pub(super) fn rebuild_outboard(
     read_only(&out, &temp.path)?;
     let index = store.index();
     if index.get(hash).is_some() {
-        let target = outboard_path(&data);
         fs::rename(&temp.path, &target).map_err(|e| BlobError::io("rename", &target, e))?;
         temp.published = true;
     }
     drop(index);
     Ok(true)
+}
+
+fn hash_tree(
+    file: &File,
+    data: &Path,
+    len: u64,
+    out: &mut impl Write,
+    out_path: &Path,
+) -> Result<BlobHash, BlobError> {
+    let (mut builder, mut offset, mut group) = (TreeBuilder::default(), 0, vec![0; GROUP_BYTES]);
+    while offset < len {
+        let n = usize::try_from(len - offset)
+            .unwrap_or(usize::MAX)
+            .min(GROUP_BYTES);
+        let buf = group.get_mut(..n).unwrap_or_default();
+        file.read_exact_at(buf, offset)
+            .map_err(|e| BlobError::io("read", data, e))?;
+        builder
+            .push(tree::group_hash(offset, buf), out)
+            .map_err(|e| BlobError::io("write", out_path, e))?;
+        offset += n as u64;
+    }
+    builder
+        .finish(out)
+        .map_err(|e| BlobError::io("write", out_path, e))
+}
+
+/// Compares what is written to it with a file.
+struct Compare {
+    /// `None` once they differ.
+    with: Option<File>,
+    at: u64,
+}
+
+impl Compare {
+    fn equal(&self) -> bool {
+        self.with
+            .as_ref()
+            .and_then(|f| f.metadata().ok())
+            .is_some_and(|m| m.len() == self.at)
+    }
+}
+
+impl Write for Compare {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut there = vec![0; bytes.len()];
+        self.with = self
+            .with
+            .take()
+            .filter(|f| f.read_exact_at(&mut there, self.at).is_ok() && there == bytes);
+        self.at += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Reads until the buffer is full or the source ends; returns how much there is.

@@ -1,13 +1,19 @@
 //! The journal on sled 0.34. One sled tree holds all our trees (the name is part of the key), so that a batch over
 //! several of them is one sled batch: atomic, also after a kill.
 //!
-//! sled alone is not trusted: it may open a rubbish file as an empty database, and panic on others. A marker file
-//! says that there was a journal, the [`Check`] record what was in it, and opening runs behind `catch_unwind`.
+//! sled alone is not trusted: it opens rubbish as an empty database, takes damage for the end of its log, and panics
+//! on other rubbish. The [`Mark`] file says how far it was written, the [`Check`] record what must be in it, and
+//! opening runs behind `catch_unwind`.
 
 use super::{
     Journal, JournalAlarm, JournalError, MAX_KEY_BYTES, MAX_OPS, MAX_PAGE, MAX_PAYLOAD_BYTES, MAX_TREES, Op,
-    Record, ScanPage, check::Check, record,
+    Record, ScanPage,
+    check::Check,
+    flusher::{FlushFault, Flusher},
+    mark::{self, Mark, Noted},
+    record,
 };
+use crate::dir::disk_space;
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -21,6 +27,9 @@ use std::{
 const CACHE_BYTES: u64 = 8 << 20;
 /// How often sled hands late changes to the operating system.
 const FLUSH_MS: u64 = 500;
+/// Room the disk must have for a change: sled does not survive a full disk (it may hang), so it never meets one.
+/// Some sixteen of its segments.
+const RESERVE_BYTES: u64 = 8 << 20;
 /// Where the check record lies: no tree has an empty name.
 const CHECK_KEY: &[u8] = &[0];
 /// The longest tree name, in bytes.
@@ -31,11 +40,14 @@ const MAX_ASIDE: usize = 100;
 /// The journal on sled.
 #[derive(Debug)]
 pub struct SledJournal {
+    // First, to be dropped before the database.
+    flusher: Flusher,
     db: sled::Db,
     trees: Vec<&'static str>,
     path: PathBuf,
     // Also makes batches one after the other, which the check record needs.
     check: Mutex<Check>,
+    mark: Mutex<Mark>,
 }
 
 /// Why opening failed: moved aside and begun anew, or passed on.
@@ -45,8 +57,9 @@ enum OpenFault {
 }
 
 impl SledJournal {
-    /// Opens the journal in `path` with these trees. One that cannot be read, or is not what was written, is moved
-    /// to `<path>.corrupt-N` and a new one begun: then the alarm says so.
+    /// Opens the journal in `path` with these trees, reading all of it once. One that cannot be read, or is not
+    /// what was written, is moved to `<path>.corrupt-N` and a new one begun; one that only lost its newest batches
+    /// is used. In both cases the alarm says so.
     ///
     /// # Errors
     /// `journal.locked`, too many or too long tree names, full disk, I/O.
@@ -59,14 +72,14 @@ impl SledJournal {
             }
         }
         let why = match Self::try_open(path, trees) {
-            Ok(journal) => return Ok((journal, None)),
+            Ok(opened) => return Ok(opened),
             Err(OpenFault::Other(e)) => return Err(e),
             Err(OpenFault::Unreadable(why)) => why,
         };
         let moved_to = move_aside(path)?;
         tracing::error!(journal = %path.display(), moved_to = %moved_to.display(), why, "the job journal cannot be read");
         match Self::try_open(path, trees) {
-            Ok(journal) => Ok((journal, Some(JournalAlarm { moved_to, why }))),
+            Ok((journal, _)) => Ok((journal, Some(JournalAlarm::MovedAside { moved_to, why }))),
             Err(OpenFault::Other(e)) => Err(e),
             Err(OpenFault::Unreadable(why)) => Err(JournalError::Corrupt {
                 path: path.into(),
@@ -75,38 +88,43 @@ impl SledJournal {
         }
     }
 
-    fn try_open(path: &Path, trees: &[&'static str]) -> Result<Self, OpenFault> {
+    fn try_open(path: &Path, trees: &[&'static str]) -> Result<(Self, Option<JournalAlarm>), OpenFault> {
         let fail = |what| move |source| OpenFault::Other(io_error(what, path, source));
         fs::create_dir_all(path).map_err(fail("create"))?;
-        let marker = path.join("hivenode-journal");
-        let existed = marker.try_exists().map_err(fail("read"))?;
-        let db_path = path.join("sled");
-        if !existed && db_path.exists() {
-            // Killed before the very first open was done, or somebody removed the marker: only the former is empty.
-            let empty = open_db(&db_path, path).is_ok_and(|db| db.is_empty());
-            if !empty {
-                return Err(OpenFault::Unreadable(
-                    "there are records but no marker file".into(),
-                ));
+        let mark_path = path.join("mark");
+        let noted = mark::read(&mark_path).map_err(fail("read"))?;
+        let db = open_db(&path.join("sled"), path)?;
+        let (check, alarm) = match (audit(&db).map_err(OpenFault::Unreadable)?, noted) {
+            (Some(check), Noted::Batch(n)) if n <= check.batch() => (check, None),
+            (Some(check), Noted::Batch(n)) => (
+                check,
+                Some(JournalAlarm::RolledBack {
+                    batches: Some(n - check.batch()),
+                }),
+            ),
+            // Killed in the very first open, between the first record and the mark.
+            (Some(check), Noted::Nothing) if check == Check::default() => (check, None),
+            (Some(check), _) => (check, Some(JournalAlarm::RolledBack { batches: None })),
+            (None, Noted::Nothing) => {
+                let check = Check::default();
+                db.insert(CHECK_KEY, check.to_bytes())
+                    .map_err(|e| fault(e, path))?;
+                db.flush().map_err(|e| fault(e, path))?;
+                (check, None)
             }
-        }
-        let db = open_db(&db_path, path)?;
-        let check = if existed {
-            audit(&db).map_err(OpenFault::Unreadable)?
-        } else {
-            let check = Check::default();
-            db.insert(CHECK_KEY, check.to_bytes())
-                .map_err(|e| fault(e, path))?;
-            db.flush().map_err(|e| fault(e, path))?;
-            fs::write(&marker, "hivenode journal 1\n").map_err(fail("write"))?;
-            check
+            (None, _) => return Err(OpenFault::Unreadable("everything in it is gone".into())),
         };
-        Ok(Self {
+        let mark = Mark::set(&mark_path, check.batch()).map_err(fail("write"))?;
+        let flusher = Flusher::start(db.clone()).map_err(fail("start a thread for"))?;
+        let journal = Self {
+            flusher,
             db,
             trees: trees.to_vec(),
             path: path.to_path_buf(),
             check: Mutex::new(check),
-        })
+            mark: Mutex::new(mark),
+        };
+        Ok((journal, alarm))
     }
 
     /// How many records all trees have together.
@@ -162,6 +180,16 @@ impl SledJournal {
         }
     }
 
+    fn room(&self) -> Result<(), JournalError> {
+        let space = disk_space(&self.path).map_err(|e| io_error("measure", &self.path, e))?;
+        if space.available < RESERVE_BYTES {
+            return Err(JournalError::DiskFull {
+                path: self.path.clone(),
+            });
+        }
+        Ok(())
+    }
+
     fn write(&self, ops: Vec<Op>) -> Result<(), JournalError> {
         within("batch", ops.len(), MAX_OPS)?;
         // Checked and encoded as a whole before anything changes; the last change of a key wins.
@@ -194,6 +222,7 @@ impl SledJournal {
                 None => batch.remove(key),
             }
         }
+        next.advance();
         batch.insert(CHECK_KEY, next.to_bytes());
         self.db.apply_batch(batch).map_err(|e| self.sled_error(e))?;
         *check = next;
@@ -216,11 +245,13 @@ impl Journal for SledJournal {
     }
 
     fn apply(&self, ops: Vec<Op>) -> Result<(), JournalError> {
+        self.room()?;
         self.write(ops)?;
         self.flush()
     }
 
     fn apply_later(&self, ops: Vec<Op>) -> Result<(), JournalError> {
+        self.room()?;
         self.write(ops)
     }
 
@@ -261,7 +292,21 @@ impl Journal for SledJournal {
     }
 
     fn flush(&self) -> Result<(), JournalError> {
-        self.db.flush().map(|_| ()).map_err(|e| self.sled_error(e))
+        let reached = self.check.lock().unwrap_or_else(PoisonError::into_inner).batch();
+        self.flusher.flush().map_err(|fault| match fault {
+            FlushFault::Sled(e) => self.sled_error(e),
+            FlushFault::Stuck(after) => {
+                tracing::error!(journal = %self.path.display(), ?after, "a journal write does not end");
+                JournalError::Stuck {
+                    path: self.path.clone(),
+                }
+            }
+            FlushFault::Gone => JournalError::Stuck {
+                path: self.path.clone(),
+            },
+        })?;
+        let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
+        mark.raise(reached).map_err(|e| io_error("write", &self.path, e))
     }
 }
 
@@ -305,30 +350,33 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("no reason given")
 }
 
-/// Reads everything once and compares it with the check record. Damaged single records are found when they are read.
-fn audit(db: &sled::Db) -> Result<Check, String> {
-    let read = || -> Result<(Check, Option<Check>), sled::Error> {
-        let (mut found, mut noted) = (Check::default(), None);
+/// Reads everything once and compares it with the check record; `None` in an empty database. A damaged single
+/// record keeps its tag and is found when it is read.
+fn audit(db: &sled::Db) -> Result<Option<Check>, String> {
+    let read = || -> Result<(Check, Option<Check>, bool), sled::Error> {
+        let (mut found, mut noted, mut empty) = (Check::default(), None, true);
         for item in db.iter() {
             let (key, bytes) = item?;
+            empty = false;
             if key.as_ref() == CHECK_KEY {
                 noted = Check::from_bytes(&bytes);
             } else {
                 found.add(record::stored_tag(&bytes).unwrap_or_default());
             }
         }
-        Ok((found, noted))
+        Ok((found, noted, empty))
     };
     let read = catch_unwind(AssertUnwindSafe(read))
         .map_err(|p| format!("sled gave up: {}", panic_text(p.as_ref())))?;
     match read.map_err(|e| e.to_string())? {
-        (found, Some(noted)) if found == noted => Ok(noted),
-        (found, Some(noted)) => Err(format!(
+        (_, None, true) => Ok(None),
+        (found, Some(noted), _) if found.same_records(noted) => Ok(Some(noted)),
+        (found, Some(noted), _) => Err(format!(
             "{} records were written, {} others are there",
             noted.count(),
             found.count()
         )),
-        (_, None) => Err("the record of what was written is missing".into()),
+        (_, None, false) => Err("the record of what was written is missing".into()),
     }
 }
 
@@ -385,4 +433,52 @@ fn move_aside(path: &Path) -> Result<PathBuf, JournalError> {
         size: MAX_ASIDE + 1,
         limit: MAX_ASIDE,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use std::{process::Command, time::Duration};
+
+    #[test]
+    #[ignore = "needs root: cargo test -p hive-store -- --ignored"]
+    fn a_disk_that_fills_under_sled_is_an_error_and_not_a_hang() {
+        let disk = tempfile::tempdir().unwrap();
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=4m", "t"])
+            .arg(disk.path())
+            .status();
+        assert!(mount.unwrap().success());
+        let (mut j, _) = SledJournal::open(&disk.path().join("j"), &["task"]).unwrap();
+        j.flusher.set_deadline(Duration::from_secs(3));
+        let error = (0..1000u64).find_map(|n| {
+            let record = Record {
+                schema: 1,
+                payload: vec![n as u8; 20_000],
+            };
+            let op = Op::Put {
+                tree: "task",
+                key: n.to_be_bytes().to_vec(),
+                record,
+            };
+            // Without the look at the free space that `apply` takes first.
+            j.write(vec![op]).and_then(|()| j.flush()).err()
+        });
+        let code = error.unwrap().code();
+        assert!(
+            [
+                "store.disk_full",
+                "journal.io",
+                "journal.stuck",
+                "journal.corrupt"
+            ]
+            .contains(&code),
+            "{code}"
+        );
+        assert!(j.flush().is_err());
+        drop(j);
+        let _ = Command::new("umount").arg("-l").arg(disk.path()).status();
+        println!("{code}");
+    }
 }
