@@ -7,11 +7,15 @@ use hive_protocol::{
     money::MicroCpt,
     receipt::HoldGrant,
     resources::Role,
+    time::Timestamp,
 };
 
 /// The result of applying one entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Applied {
+    /// The time it was applied at, which is the time the record must carry: not before any earlier record's, and
+    /// not before any refused command's either, or a replay would decide differently.
+    pub time: Timestamp,
     /// What to answer.
     pub outcome: Result<Accepted, Refusal>,
     /// What happened, in order; expiries first, also when the command is refused.

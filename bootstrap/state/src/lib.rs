@@ -8,10 +8,10 @@
 //!
 //! How the shell uses it, for each command received:
 //! 1. [`verify::verify`] checks signatures and sizes without touching the state (the expensive part; any thread);
-//! 2. [`State::apply`] decides at the record's index and time;
-//! 3. when it is accepted and not [`Accepted::repeated`], append and sync the record, then answer. A refused or
-//!    repeated command changes nothing but the state's clock and need not be logged; a repeated one may be
-//!    answered once the record at [`Accepted::index`] is durable.
+//! 2. [`State::apply`] decides at [`State::next_index`] and the clock's time;
+//! 3. when it is accepted and not [`Accepted::repeated`], append a record of that index with [`Applied::time`],
+//!    sync, then answer. A refused or repeated command changes nothing but the state's time and need not be logged;
+//!    a repeated one may be answered once the record at [`Accepted::index`] is durable.
 //!
 //! On restart the shell feeds every record's payload to [`State::replay`].
 

@@ -104,14 +104,15 @@ impl State {
     /// Applies one entry at its place and time in the log. Total and deterministic: the same entries in the same
     /// order give the same state and the same answers everywhere, and nothing panics.
     ///
-    /// Time never goes back: a record earlier than the one before counts as of the same time. A refused or repeated
-    /// command changes nothing but this clock and what ends by it, exactly as if the next record had been a little
-    /// earlier; so it need not be logged.
+    /// Time never goes back: what comes earlier than the entry before counts as of the same time; the record must
+    /// be written with [`Applied::time`], not with the clock. A refused or repeated command changes nothing but this
+    /// time and what ends by it, which the next record's time does as well; so it need not be logged.
     pub fn apply(&mut self, index: u64, time: Timestamp, entry: &Prepared) -> Applied {
         let mut events = Vec::new();
         if index < self.next {
             let detail = format!("record {index} has been applied; the next is {}", self.next);
             return Applied {
+                time: self.now,
                 outcome: Err(Refusal::new("log.order", detail)),
                 events,
             };
@@ -139,7 +140,11 @@ impl State {
         if outcome.as_ref().is_ok_and(|a| !a.repeated) {
             self.next = index.saturating_add(1);
         }
-        Applied { outcome, events }
+        Applied {
+            time: stamp.time,
+            outcome,
+            events,
+        }
     }
 
     /// Applies the payload of a record of this authority's own log, whose signatures were checked before it was
@@ -152,6 +157,7 @@ impl State {
         match prepared {
             Ok(prepared) => self.apply(index, time, &prepared),
             Err(refusal) => Applied {
+                time: self.now,
                 outcome: Err(refusal),
                 events: Vec::new(),
             },

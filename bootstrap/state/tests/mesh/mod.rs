@@ -142,6 +142,7 @@ impl Mesh {
             Ok(p) => p,
             Err(refusal) => {
                 return Applied {
+                    time,
                     outcome: Err(refusal),
                     events: Vec::new(),
                 };
@@ -151,7 +152,7 @@ impl Mesh {
         let applied = self.state.apply(index, time, &prepared);
         self.state.check_invariants().unwrap();
         match &applied.outcome {
-            Ok(a) if !a.repeated => self.log.push((index, time, entry.encode().unwrap())),
+            Ok(a) if !a.repeated => self.log.push((index, applied.time, entry.encode().unwrap())),
             _ => {
                 // Refused and repeated commands are nothing but time passing, and time passing twice is once.
                 let mut ticked = before;
