@@ -5,6 +5,7 @@ use hive_ledger::{
     Ledger, LedgerError, LineKind, NewHold, Reserve, Stamp,
     account::HISTORY_LINES,
     hold::{KEEP_RESOLVED, MAX_OPEN_HOLDS},
+    ledger::MAX_ACCOUNTS,
     reserve::MAX_OPEN_RESERVES,
 };
 use hive_protocol::{
@@ -125,6 +126,19 @@ fn open_holds_and_invitations_are_bounded() {
     assert_eq!(l.account(&ALICE).unwrap().available, MicroCpt(1_000_000));
     assert_eq!(l.account(&ALICE).unwrap().lines().count(), HISTORY_LINES);
     l.check_invariants(Timestamp(100)).unwrap();
+}
+
+#[test]
+fn accounts_are_bounded_and_known_ones_stay_open() {
+    let mut l = ledger();
+    for n in 2..MAX_ACCOUNTS {
+        let mut id = [9; 32];
+        id[..8].copy_from_slice(&(n as u64).to_le_bytes());
+        l.open(AccountId(id)).unwrap();
+    }
+    let e = l.open(AccountId([200; 32])).unwrap_err();
+    assert_eq!(e.code(), "wallet.full");
+    l.open(ALICE).unwrap();
 }
 
 #[test]

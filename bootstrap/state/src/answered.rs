@@ -103,3 +103,45 @@ impl Answered {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn answer(forget: u64) -> Answer {
+        Answer {
+            fingerprint: [0; 16],
+            index: 1,
+            paid: MicroCpt::ZERO,
+            hold: None,
+            forget: Timestamp(forget),
+        }
+    }
+
+    fn id(n: u32) -> CommandId {
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&n.to_le_bytes());
+        CommandId(id)
+    }
+
+    #[test]
+    fn one_account_fills_its_share_only_and_time_makes_room() {
+        let (full, other) = (AccountId([1; 32]), AccountId([2; 32]));
+        let mut a = Answered::default();
+        for n in 0..MAX_ANSWERED_PER_ACCOUNT {
+            a.check_room(full).unwrap();
+            a.remember(full, id(n), answer(10 + u64::from(n % 2)));
+        }
+        assert_eq!(a.check_room(full).unwrap_err().code, "authority.busy");
+        a.check_room(other).unwrap();
+        a.forget(Timestamp(9));
+        assert!(a.check_room(full).is_err());
+        a.forget(Timestamp(10));
+        a.check_room(full).unwrap();
+        assert!(a.get(full, id(0)).is_none() && a.get(full, id(1)).is_some());
+        a.check_invariants(Timestamp(10)).unwrap();
+        a.forget(Timestamp(11));
+        assert_eq!(a, Answered::default());
+    }
+}

@@ -98,7 +98,12 @@ impl State {
         stamp: Stamp,
         events: &mut Vec<Event>,
     ) -> Result<Effect, Refusal> {
-        let invitation = self.invites.get(&invite).ok_or_else(|| unknown(invite))?;
+        let invitation = self.invites.get(&invite).ok_or_else(|| {
+            Refusal::new(
+                "invite.unknown",
+                format!("no invitation {invite} is known here (it may have ended long ago)"),
+            )
+        })?;
         if invitation.by != by && by != self.genesis.founder {
             return Err(Refusal::new(
                 "invite.not_yours",

@@ -4,13 +4,14 @@
 mod mesh;
 use hive_protocol::{
     command::{CommandBody, MAX_COMMAND_LIFE, MAX_HOLD_LIFE, MAX_INVITE_LIFE},
-    ids::{CommandId, NetworkId},
+    credential::Delegation,
+    ids::{CommandId, NetworkId, NodeId},
     keys::Signed,
     money::MicroCpt,
     resources::{Capabilities, Role},
     time::Timestamp,
 };
-use hive_state::{Event, State, verify};
+use hive_state::{Event, State, registry::MAX_NODES_PER_ACCOUNT, verify};
 use mesh::*;
 
 fn code(r: Result<hive_state::Accepted, hive_protocol::command::Refusal>) -> String {
@@ -302,7 +303,7 @@ fn tickets() {
         (by, CommandBody::RevokeInvite { invite })
     };
     assert_eq!(m.refused(revoke(2, 2)), "invite.not_yours");
-    assert_eq!(m.refused(revoke(2, 77)), "ticket.unknown");
+    assert_eq!(m.refused(revoke(2, 77)), "invite.unknown");
     m.ok(revoke(1, 2));
     m.ok(revoke(1, 2));
     assert_eq!(m.refused(revoke(1, 1)), "ticket.used");
@@ -352,6 +353,36 @@ fn invitations_give_away_only_what_their_maker_may() {
     m.ok(m.join(3, 4, 3));
     assert_eq!(m.score(3), 700, "a second machine changes no score");
     m.check_replay();
+}
+
+#[test]
+fn an_account_has_only_so_many_nodes() {
+    let mut m = Mesh::new();
+    m.ok(m.invite(0, 1, 2000, 0));
+    let mut codes = Vec::new();
+    for n in 0..=MAX_NODES_PER_ACCOUNT {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&(n as u64).to_le_bytes());
+        let delegation = Delegation {
+            network: m.network,
+            account: account(1),
+            node: NodeId(key),
+            expires: Timestamp(m.now + HOUR),
+        };
+        let (by, mut body) = m.join(1, 1, 1);
+        if let CommandBody::Join { delegation: d, .. } = &mut body {
+            *d = Signed::sign(&owner(1), &delegation).unwrap();
+        }
+        let id = m.fresh();
+        let signed = Signed::sign(&owner(by), &m.command(by, id, body)).unwrap();
+        let v = hive_state::Verified::trusted(&signed, m.network).unwrap();
+        let prepared = hive_state::Prepared::Command(Box::new(v));
+        let next = m.state.next_index();
+        codes.push(code(m.state.apply(next, Timestamp(m.now), &prepared).outcome));
+    }
+    m.state.check_invariants().unwrap();
+    assert_eq!(codes.pop().unwrap(), "member.full");
+    assert!(codes.iter().all(|c| c == "accepted"));
 }
 
 #[test]
