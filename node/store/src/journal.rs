@@ -7,6 +7,7 @@ mod check;
 mod flusher;
 mod mark;
 mod record;
+mod sled_open;
 mod sled_store;
 
 pub use record::{MAX_KEY_BYTES, MAX_PAYLOAD_BYTES, Record};

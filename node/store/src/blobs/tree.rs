@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn builds_what_bao_tree_and_blake3_build() {
-        let data: Vec<u8> = (0..3_000_000u32).map(|i| (i * 31 >> 3) as u8).collect();
+        let data: Vec<u8> = (0..3_000_000u32).map(|i| ((i * 31) >> 3) as u8).collect();
         for groups_wanted in 2..=45usize {
             for size in [groups_wanted * GROUP_BYTES, (groups_wanted - 1) * GROUP_BYTES + 1] {
                 let data = &data[..size];

@@ -12,31 +12,22 @@ use super::{
     flusher::{FlushFault, Flusher},
     mark::{self, Mark, Noted},
     record,
+    sled_open::{CHECK_KEY, OpenFault, audit, fault, guarded, io_error, move_aside, open_db},
 };
 use crate::dir::disk_space;
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
     ops::Bound,
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
-/// Memory sled may use for pages: a journal of running jobs is small.
-const CACHE_BYTES: u64 = 8 << 20;
-/// How often sled hands late changes to the operating system.
-const FLUSH_MS: u64 = 500;
 /// Room the disk must have for a change: sled does not survive a full disk (it may hang), so it never meets one.
 /// Some sixteen of its segments.
 const RESERVE_BYTES: u64 = 8 << 20;
-/// Where the check record lies: no tree has an empty name.
-const CHECK_KEY: &[u8] = &[0];
 /// The longest tree name, in bytes.
 const MAX_TREE_NAME: usize = 32;
-/// The most unreadable journals kept; more point to a dying disk, which deserves an error and not a 101st folder.
-const MAX_ASIDE: usize = 100;
-
 /// The journal on sled.
 #[derive(Debug)]
 pub struct SledJournal {
@@ -48,12 +39,6 @@ pub struct SledJournal {
     // Also makes batches one after the other, which the check record needs.
     check: Mutex<Check>,
     mark: Mutex<Mark>,
-}
-
-/// Why opening failed: moved aside and begun anew, or passed on.
-enum OpenFault {
-    Unreadable(String),
-    Other(JournalError),
 }
 
 impl SledJournal {
@@ -144,7 +129,7 @@ impl SledJournal {
     /// # Errors
     /// I/O.
     pub fn disk_bytes(&self) -> Result<u64, JournalError> {
-        self.db.size_on_disk().map_err(|e| self.sled_error(e))
+        self.sled(|| self.db.size_on_disk())
     }
 
     fn full_key(&self, tree: &'static str, key: &[u8]) -> Result<Vec<u8>, JournalError> {
@@ -180,6 +165,17 @@ impl SledJournal {
         }
     }
 
+    /// Runs a sled operation; its errors and panics become ours.
+    fn sled<T>(&self, work: impl FnOnce() -> Result<T, sled::Error>) -> Result<T, JournalError> {
+        match guarded(work) {
+            Ok(result) => result.map_err(|e| self.sled_error(e)),
+            Err(why) => Err(JournalError::Corrupt {
+                path: self.path.clone(),
+                why,
+            }),
+        }
+    }
+
     fn room(&self) -> Result<(), JournalError> {
         let space = disk_space(&self.path).map_err(|e| io_error("measure", &self.path, e))?;
         if space.available < RESERVE_BYTES {
@@ -210,7 +206,7 @@ impl SledJournal {
         let mut check = self.check.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut next, mut batch) = (*check, sled::Batch::default());
         for (key, change) in changes {
-            let old = self.db.get(&key).map_err(|e| self.sled_error(e))?;
+            let old = self.sled(|| self.db.get(&key))?;
             if let Some(tag) = old.as_deref().and_then(record::stored_tag) {
                 next.take(tag);
             }
@@ -224,7 +220,7 @@ impl SledJournal {
         }
         next.advance();
         batch.insert(CHECK_KEY, next.to_bytes());
-        self.db.apply_batch(batch).map_err(|e| self.sled_error(e))?;
+        self.sled(|| self.db.apply_batch(batch))?;
         *check = next;
         Ok(())
     }
@@ -233,7 +229,7 @@ impl SledJournal {
 impl Journal for SledJournal {
     fn get(&self, tree: &'static str, key: &[u8]) -> Result<Option<Record>, JournalError> {
         let full = self.full_key(tree, key)?;
-        let Some(bytes) = self.db.get(&full).map_err(|e| self.sled_error(e))? else {
+        let Some(bytes) = self.sled(|| self.db.get(&full))? else {
             return Ok(None);
         };
         record::decode(&full, &bytes)
@@ -269,8 +265,8 @@ impl Journal for SledJournal {
             None => Bound::Included(full.clone()),
         };
         let (limit, mut page) = (limit.clamp(1, MAX_PAGE), ScanPage::default());
-        for item in self.db.range((from, Bound::Unbounded)) {
-            let (key, bytes) = item.map_err(|e| self.sled_error(e))?;
+        let mut items = self.db.range((from, Bound::Unbounded));
+        while let Some((key, bytes)) = self.sled(|| items.next().transpose())? {
             if !key.starts_with(&full) {
                 // `after` may lie before the first key of this prefix.
                 if key.as_ref() < full.as_slice() {
@@ -326,113 +322,6 @@ fn within(what: &'static str, size: usize, limit: usize) -> Result<(), JournalEr
     } else {
         Ok(())
     }
-}
-
-fn open_db(db_path: &Path, path: &Path) -> Result<sled::Db, OpenFault> {
-    let config = sled::Config::new()
-        .path(db_path)
-        .mode(sled::Mode::LowSpace)
-        .cache_capacity(CACHE_BYTES)
-        .flush_every_ms(Some(FLUSH_MS))
-        .use_compression(false);
-    match catch_unwind(AssertUnwindSafe(|| config.open())) {
-        Ok(opened) => opened.map_err(|e| fault(e, path)),
-        Err(panic) => Err(OpenFault::Unreadable(format!(
-            "sled gave up: {}",
-            panic_text(panic.as_ref())
-        ))),
-    }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no reason given")
-}
-
-/// Reads everything once and compares it with the check record; `None` in an empty database. A damaged single
-/// record keeps its tag and is found when it is read.
-fn audit(db: &sled::Db) -> Result<Option<Check>, String> {
-    let read = || -> Result<(Check, Option<Check>, bool), sled::Error> {
-        let (mut found, mut noted, mut empty) = (Check::default(), None, true);
-        for item in db.iter() {
-            let (key, bytes) = item?;
-            empty = false;
-            if key.as_ref() == CHECK_KEY {
-                noted = Check::from_bytes(&bytes);
-            } else {
-                found.add(record::stored_tag(&bytes).unwrap_or_default());
-            }
-        }
-        Ok((found, noted, empty))
-    };
-    let read = catch_unwind(AssertUnwindSafe(read))
-        .map_err(|p| format!("sled gave up: {}", panic_text(p.as_ref())))?;
-    match read.map_err(|e| e.to_string())? {
-        (_, None, true) => Ok(None),
-        (found, Some(noted), _) if found.same_records(noted) => Ok(Some(noted)),
-        (found, Some(noted), _) => Err(format!(
-            "{} records were written, {} others are there",
-            noted.count(),
-            found.count()
-        )),
-        (_, None, false) => Err("the record of what was written is missing".into()),
-    }
-}
-
-fn fault(e: sled::Error, path: &Path) -> OpenFault {
-    match e {
-        sled::Error::Io(source) if is_lock(&source) => {
-            OpenFault::Other(JournalError::Locked { path: path.into() })
-        }
-        sled::Error::Io(source) if is_rubbish(&source) => OpenFault::Unreadable(source.to_string()),
-        sled::Error::Io(source) => OpenFault::Other(io_error("use", path, source)),
-        other => OpenFault::Unreadable(other.to_string()),
-    }
-}
-
-/// sled wraps the refusal of its lock in an error of kind `Other`.
-fn is_lock(e: &io::Error) -> bool {
-    e.kind() == io::ErrorKind::WouldBlock || e.to_string().contains("could not acquire lock")
-}
-
-fn is_rubbish(e: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotADirectory, UnexpectedEof};
-    matches!(
-        e.kind(),
-        InvalidData | InvalidInput | UnexpectedEof | IsADirectory | NotADirectory
-    ) || (e.kind() == io::ErrorKind::Other && e.raw_os_error().is_none())
-}
-
-fn io_error(what: &'static str, path: &Path, source: io::Error) -> JournalError {
-    match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            JournalError::DiskFull { path: path.into() }
-        }
-        _ => JournalError::Io {
-            what,
-            path: path.into(),
-            source,
-        },
-    }
-}
-
-/// Renames the journal's folder to the first free `<name>.corrupt-N`.
-fn move_aside(path: &Path) -> Result<PathBuf, JournalError> {
-    for n in 1..=MAX_ASIDE {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".corrupt-{n}"));
-        let to = PathBuf::from(name);
-        if !to.exists() {
-            fs::rename(path, &to).map_err(|e| io_error("move aside", path, e))?;
-            return Ok(to);
-        }
-    }
-    Err(JournalError::TooLarge {
-        what: "list of unreadable journals",
-        size: MAX_ASIDE + 1,
-        limit: MAX_ASIDE,
-    })
 }
 
 #[cfg(test)]
