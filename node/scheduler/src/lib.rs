@@ -9,6 +9,10 @@ mod link;
 pub mod payment;
 mod seed;
 pub mod submitter;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
 mod timers;
 pub mod worker;
 

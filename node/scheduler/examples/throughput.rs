@@ -1,0 +1,2 @@
+//! How many tasks a second the two cores drive, wired together by a perfect link, single-threaded.
+fn main() {}
