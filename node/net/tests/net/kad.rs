@@ -1,0 +1,50 @@
+//! The hash table: finding nodes and blobs through others.
+
+use crate::mesh::{TestNode, id, member, until};
+use hive_protocol::ids::BlobHash;
+
+/// Nodes that know each other only through the first.
+async fn star(first: u8, count: u8) -> Vec<TestNode> {
+    let hub = member(first).await;
+    let mut nodes = vec![hub];
+    for n in 1..count {
+        let node = member(first + n).await;
+        node.dial(&nodes[0]).await;
+        nodes.push(node);
+    }
+    nodes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_found_through_another() {
+    let nodes = star(100, 4).await;
+    let (asker, sought) = (&nodes[1], &nodes[3]);
+    until("the hub knows the node", async || {
+        let found = asker.net.find_node(sought.id()).await;
+        found.is_ok_and(|addrs| addrs.contains(&sought.tcp()[0]))
+    })
+    .await;
+    let error = asker.net.find_node(id(199)).await.unwrap_err();
+    assert_eq!(error.code(), "net.no_address");
+    // What was found is good for opening a stream at once.
+    let _inbound = sought.net.serve("/test/1", Default::default()).unwrap();
+    asker.net.open(sought.id(), "/test/1").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_is_found_through_another() {
+    let nodes = star(110, 4).await;
+    let hash = BlobHash::of(b"a shared module");
+    until("the provider knows the hub", async || {
+        nodes[1].net.find_node(nodes[2].id()).await.is_ok()
+    })
+    .await;
+    nodes[1].net.provide(hash).await.unwrap();
+    until("the blob is found", async || {
+        let found = nodes[3].net.providers(hash).await;
+        found.is_ok_and(|nodes_| nodes_ == [nodes[1].id()])
+    })
+    .await;
+    let nobody = nodes[3].net.providers(BlobHash::of(b"nothing")).await;
+    assert_eq!(nobody.unwrap(), []);
+}

@@ -1,0 +1,10 @@
+//! The network over real sockets on the loopback interface. Every wait has a deadline.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod connect;
+mod gate;
+mod gossip;
+mod kad;
+mod mesh;
+mod speed;
+mod streams;
