@@ -157,7 +157,7 @@ impl Registry {
             .unwrap_or_else(|| format!("{base}-{}", id.short()))
     }
 
-    pub fn check_invariants(&self) -> Result<(), String> {
+    pub fn check_invariants(&self, now: Timestamp) -> Result<(), String> {
         if self.names.len() != self.nodes.len() {
             return Err("names and nodes differ in number".into());
         }
@@ -174,6 +174,9 @@ impl Registry {
         }
         if self.former.len() != self.former_by_end.len() {
             return Err("the indexes of removed nodes differ".into());
+        }
+        if self.former_by_end.first().is_some_and(|(end, ..)| *end <= now) {
+            return Err("a removed node is remembered past its time".into());
         }
         Ok(())
     }

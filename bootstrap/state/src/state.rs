@@ -310,7 +310,7 @@ impl State {
     pub fn check_invariants(&self) -> Result<(), String> {
         self.ledger.check_invariants(self.now)?;
         self.trust.check_invariants()?;
-        self.registry.check_invariants()?;
+        self.registry.check_invariants(self.now)?;
         self.answered.check_invariants(self.now)?;
         self.invites
             .check_invariants(|id| self.ledger.get_reserve(id).is_some())?;

@@ -279,6 +279,17 @@ fn tickets() {
         *delegation = m.delegation(3, 2, m.now + 5);
     }
     assert_eq!(m.refused((by, body)), "delegation.invalid");
+    let of_another = Delegation {
+        network: m.network,
+        account: account(3),
+        node: node(2),
+        expires: Timestamp(m.now + 5),
+    };
+    let (by, mut body) = m.join(2, 2, 1);
+    if let CommandBody::Join { delegation, .. } = &mut body {
+        *delegation = Signed::sign(&owner(2), &of_another).unwrap();
+    }
+    assert_eq!(m.refused((by, body)), "delegation.invalid");
     let (by, mut body) = m.join(2, 2, 1);
     if let CommandBody::Join { delegation, .. } = &mut body {
         *delegation = m.delegation(2, 2, m.now);
@@ -398,6 +409,13 @@ fn members_and_scores() {
     let gone = m.state.credential_for(&node(2), Timestamp(m.now));
     assert_eq!(gone.unwrap_err().code, "node.unknown");
     assert_eq!(m.free(2), 10_000, "the account stays");
+    // What a removed node signed is paid for as long as a hold can last, and no longer.
+    m.now += MAX_HOLD_LIFE.0 - 1;
+    m.ok(m.hold(1, 2, 1, 10));
+    m.ok(m.capture(2, 1, 1, 5));
+    m.ok(m.hold(1, 2, 2, 10));
+    m.now += 1;
+    assert_eq!(m.refused(m.capture(2, 1, 2, 5)), "receipt.worker");
     m.ok(m.invite(0, 7, 1, 0));
     m.ok(m.join(1, 2, 7));
     assert_eq!(m.state.node(&node(2)).unwrap().account, account(1));

@@ -81,6 +81,7 @@ fn self_dealing_small_and_unpaid_leases_give_nothing() {
     let mut t = trust(&[100, 50]);
     t.set(id(1), 50, Timestamp(0), "start");
     assert_eq!(lease(&mut t, 1, 1, 0), 0);
+    assert_eq!(t.standing(&id(1)).unwrap().captured, 0);
     for (tasks, paid) in [(MIN_TASKS - 1, 5), (MIN_TASKS, 0), (0, 0)] {
         let e = Evidence::Captured {
             worker: id(1),
