@@ -14,7 +14,6 @@ pub use call::{
 pub use handle::{BlobPort, CALL_QUEUE, NodeHandle};
 pub use refusal::{Kind, Refused};
 pub use views::{
-    BlobView, EventView, FunnelStep, FunnelView, InviteView, JobView, JoinView, LeaseView,
-    MeshView, NodeRow, OutputView, PeerRow, Problem, StatusView, TaskRow, TaskState, TaskView,
-    WalletLine, WalletView,
+    BlobView, EventView, FunnelStep, FunnelView, InviteView, JobView, JoinView, LeaseView, MeshView, NodeRow,
+    OutputView, PeerRow, Problem, StatusView, TaskRow, TaskState, TaskView, WalletLine, WalletView,
 };

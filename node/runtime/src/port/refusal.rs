@@ -69,11 +69,6 @@ impl Refused {
     /// The daemon stopped while the call was under way.
     #[must_use]
     pub fn stopping() -> Self {
-        Self::new(
-            Kind::Unreachable,
-            "daemon.stopping",
-            "the daemon is stopping",
-        )
-        .retryable()
+        Self::new(Kind::Unreachable, "daemon.stopping", "the daemon is stopping").retryable()
     }
 }

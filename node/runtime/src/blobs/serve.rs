@@ -1,0 +1,109 @@
+//! Serving `/hive/blob/1`.
+
+use super::grants::Grants;
+use hive_net::{Inbound, NetStream, frame};
+use hive_protocol::{
+    blob::{BlobReply, BlobRequest, GROUP},
+    ids::NodeId,
+};
+use hive_store::BlobStore;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{io::AsyncWriteExt, sync::Semaphore};
+
+/// Blobs being read for others at once; more wait.
+const MAX_SENDING: usize = 32;
+/// A stream without a request for this long is closed.
+const IDLE: Duration = Duration::from_secs(120);
+/// One blob must make progress of at least a chunk within this time.
+const STALLED: Duration = Duration::from_secs(30);
+
+/// Serves streams until the network ends. `sent` counts bytes of blobs.
+pub async fn serve(mut inbound: Inbound, store: BlobStore, grants: Grants, sent: Arc<AtomicU64>) {
+    let places = Arc::new(Semaphore::new(MAX_SENDING));
+    while let Some((node, stream)) = inbound.accept().await {
+        let (store, grants, places, sent) = (
+            store.clone(),
+            grants.clone(),
+            Arc::clone(&places),
+            Arc::clone(&sent),
+        );
+        tokio::spawn(async move {
+            if let Err(e) = one(node, stream, &store, &grants, &places, &sent).await {
+                tracing::debug!(target: "hive_runtime::blob", ?node, "blob stream ended: {e}");
+            }
+        });
+    }
+}
+
+async fn one(
+    node: NodeId,
+    mut stream: NetStream,
+    store: &BlobStore,
+    grants: &Grants,
+    places: &Semaphore,
+    sent: &AtomicU64,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    loop {
+        let request = tokio::time::timeout(IDLE, frame::read::<BlobRequest, _>(&mut stream)).await??;
+        let Some(request) = request else { return Ok(()) };
+        let size = if grants.may(node, request.lease, &request.hash) {
+            store.size(&request.hash)
+        } else {
+            None
+        };
+        let Some(size) = size else {
+            frame::write(&mut stream, &BlobReply::NotFound).await?;
+            continue;
+        };
+        if size > request.max_size {
+            frame::write(&mut stream, &BlobReply::TooLarge { size }).await?;
+            continue;
+        }
+        let _place = places.acquire().await?;
+        if size <= GROUP {
+            // A small blob is one read and one write: the hash is the check on both sides.
+            match store.read(&request.hash, GROUP) {
+                Ok(bytes) => {
+                    frame::write(
+                        &mut stream,
+                        &BlobReply::Found {
+                            size: bytes.len() as u64,
+                        },
+                    )
+                    .await?;
+                    tokio::time::timeout(STALLED, stream.write_all(&bytes)).await??;
+                    stream.flush().await?;
+                }
+                Err(e) => {
+                    tracing::warn!(target: "hive_runtime::blob", hash = ?request.hash, code = e.code(), "cannot serve: {e}");
+                    frame::write(&mut stream, &BlobReply::NotFound).await?;
+                    continue;
+                }
+            }
+        } else {
+            match store.encoder_async(&request.hash).await {
+                Ok(mut encoder) => {
+                    frame::write(&mut stream, &BlobReply::Found { size: encoder.size() }).await?;
+                    let mut used = Vec::new();
+                    while let Some(piece) = encoder.next(used).await? {
+                        tokio::time::timeout(STALLED, stream.write_all(&piece)).await??;
+                        used = piece;
+                    }
+                    stream.flush().await?;
+                }
+                Err(e) => {
+                    tracing::warn!(target: "hive_runtime::blob", hash = ?request.hash, code = e.code(), "cannot serve: {e}");
+                    frame::write(&mut stream, &BlobReply::NotFound).await?;
+                    continue;
+                }
+            }
+        }
+        sent.fetch_add(size, Ordering::Relaxed);
+    }
+}

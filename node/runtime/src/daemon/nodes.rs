@@ -1,0 +1,283 @@
+//! Who is in the mesh: the authorities' registry, corrected by what is heard by gossip and seen by connections.
+
+use super::Daemon;
+use crate::port::{Kind, NodeHandle, NodeRow, Refused};
+use hive_protocol::{
+    authority::{Heartbeat, NodeView},
+    credential::{Credential, Tier},
+    gossip::{PRESENCE_LIFE, Presence},
+    ids::{AccountId, NodeId},
+    money::Price,
+    resources::Role,
+    time::Timestamp,
+};
+use hive_scheduler::submitter::{self, NodeFacts};
+use std::collections::BTreeMap;
+
+/// Nodes remembered; the registry's order decides who is left out beyond it.
+const MAX_NODES: usize = 10_000;
+
+/// One node as this daemon knows it.
+#[derive(Debug, Clone)]
+pub struct Known {
+    pub view: NodeView,
+    pub heard: Timestamp,
+}
+
+/// All nodes this daemon knows of.
+#[derive(Debug, Default)]
+pub struct Directory {
+    nodes: BTreeMap<NodeId, Known>,
+    /// Peers that are connected before anything else is known of them.
+    connected: BTreeMap<NodeId, (String, Vec<String>)>,
+}
+
+impl Directory {
+    pub fn connected(&mut self, node: NodeId, addr: &str, listen: Vec<String>) {
+        self.connected.insert(node, (addr.to_owned(), listen));
+    }
+
+    pub fn disconnected(&mut self, node: &NodeId) {
+        self.connected.remove(node);
+    }
+
+    pub fn learned(&mut self, node: NodeId, addrs: Vec<String>) {
+        if let Some(known) = self.nodes.get_mut(&node) {
+            known.view.heartbeat.addrs = addrs;
+        }
+    }
+
+    /// Takes the registry's word; what gossip says later is newer.
+    pub fn registered(&mut self, view: NodeView) {
+        if self.nodes.len() >= MAX_NODES && !self.nodes.contains_key(&view.node) {
+            return;
+        }
+        let (node, seen) = (view.node, view.last_seen);
+        let known = self.nodes.entry(node).or_insert_with(|| Known {
+            view: view.clone(),
+            heard: seen,
+            connected: None,
+        });
+        if known.heard <= seen || known.view.last_seen == Timestamp(0) {
+            known.heard = seen;
+            known.view = view;
+        } else {
+            let (score, tier, online) = (view.score, view.tier, view.online);
+            known.view = NodeView {
+                heartbeat: known.view.heartbeat.clone(),
+                ..view
+            };
+            (known.view.score, known.view.tier, known.view.online) = (score, tier, online);
+        }
+    }
+
+    /// Takes a presence; true when the node was not known to be online.
+    pub fn present(&mut self, presence: Presence, credential: &Credential) -> bool {
+        let node = presence.node;
+        if self.nodes.len() >= MAX_NODES && !self.nodes.contains_key(&node) {
+            return false;
+        }
+        let price = self.price(&node).unwrap_or_default();
+        let view = NodeView {
+            node,
+            account: credential.account,
+            name: credential.name.clone(),
+            roles: presence.roles,
+            score: credential.score,
+            tier: Tier::of(credential.score),
+            online: !presence.leaving,
+            last_seen: presence.issued,
+            heartbeat: Heartbeat {
+                capabilities: presence.capabilities,
+                free: presence.free,
+                running: presence.running,
+                price,
+                addrs: presence.addrs,
+            },
+        };
+        let before = self.nodes.insert(
+            node,
+            Known {
+                view,
+                heard: presence.issued,
+            },
+        );
+        !presence.leaving && before.is_none_or(|k| !k.view.online)
+    }
+
+    pub fn priced(&mut self, node: NodeId, price: Price) {
+        if let Some(known) = self.nodes.get_mut(&node) {
+            known.view.heartbeat.price = price;
+        }
+    }
+
+    #[must_use]
+    pub fn price(&self, node: &NodeId) -> Option<Price> {
+        self.nodes.get(node).map(|k| k.view.heartbeat.price)
+    }
+
+    #[must_use]
+    pub fn addrs(&self, node: &NodeId) -> Vec<String> {
+        self.nodes
+            .get(node)
+            .map(|k| k.view.heartbeat.addrs.clone())
+            .unwrap_or_default()
+    }
+
+    #[must_use]
+    pub fn name(&self, node: &NodeId) -> Option<&str> {
+        self.nodes.get(node).map(|k| k.view.name.as_str())
+    }
+
+    /// Whether it is here: connected, or heard of within the life of a presence.
+    #[must_use]
+    pub fn is_online(&self, known: &Known, now: Timestamp) -> bool {
+        self.connected.contains_key(&known.view.node) && known.view.online
+            || known.view.online && now < known.heard + PRESENCE_LIFE
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Known> {
+        self.nodes.values()
+    }
+
+    #[must_use]
+    pub fn get(&self, node: &NodeId) -> Option<&Known> {
+        self.nodes.get(node)
+    }
+}
+
+impl Daemon {
+    /// The registry's list has come.
+    pub(super) fn registry_heard(&mut self, nodes: Vec<NodeView>) {
+        let now = self.clock.now();
+        let mut gone = Vec::new();
+        let Some(mesh) = self.mesh.as_mut() else { return };
+        for view in nodes {
+            let node = view.node;
+            let was = mesh
+                .directory
+                .get(&node)
+                .map(|k| mesh.directory.is_online(k, now));
+            mesh.directory.registered(view);
+            let Some(known) = mesh.directory.get(&node) else {
+                continue;
+            };
+            let online = mesh.directory.is_online(known, now);
+            if was == Some(true) && !online {
+                gone.push(node);
+            }
+            if known.view.roles.contains(&Role::Worker)
+                || known.view.heartbeat.capabilities.total.cpu_milli > 0
+            {
+                let v = &known.view;
+                // What the registry says is an authority's word, carried on an authenticated stream: as good as a
+                // credential for explaining and choosing; leases need the credential itself.
+                let credential = Credential {
+                    network: mesh.standing.network(),
+                    node,
+                    account: v.account,
+                    name: v.name.clone(),
+                    score: v.score,
+                    containers: v.heartbeat.capabilities.containers,
+                    roles: v.roles.clone(),
+                    issued: v.last_seen,
+                    expires: now + PRESENCE_LIFE,
+                };
+                let facts = Box::new(NodeFacts::of_heartbeat(credential, &v.heartbeat, online));
+                mesh.submitter
+                    .handle(now, submitter::Input::NodeSeen { node, facts });
+            }
+        }
+        for node in gone {
+            let name = self.node_label(&node);
+            self.events
+                .say("node.offline", node, format!("{name} is offline"));
+        }
+    }
+
+    /// A node's name, or the beginning of its id.
+    pub(super) fn node_label(&self, node: &NodeId) -> String {
+        let name = self.mesh.as_ref().and_then(|m| m.directory.name(node));
+        name.map_or_else(|| node.short(), str::to_owned)
+    }
+
+    /// All nodes for people; connections' round trips come from the network.
+    pub(super) fn node_rows(&self, peers: &[hive_net::PeerView]) -> Result<Vec<NodeRow>, Refused> {
+        let mesh = self.mesh.as_ref().ok_or_else(unjoined)?;
+        let now = self.clock.now();
+        let me = mesh.standing.node();
+        let row = |known: &Known| {
+            let v = &known.view;
+            let peer = peers.iter().find(|p| p.node == v.node);
+            let is_me = v.node == me;
+            let online = is_me || mesh.directory.is_online(known, now);
+            NodeRow {
+                node: v.node.to_string(),
+                account: v.account.to_string(),
+                name: v.name.clone(),
+                roles: v.roles.iter().map(|r| r.name().to_owned()).collect(),
+                state: if online { "online" } else { "offline" }.to_owned(),
+                path: match (is_me, peer) {
+                    (true, _) => "self",
+                    (_, Some(p)) if p.direct => "direct",
+                    (_, Some(_)) => "relay",
+                    _ => "none",
+                }
+                .to_owned(),
+                rtt_us: peer
+                    .and_then(|p| p.rtt)
+                    .and_then(|d| u64::try_from(d.as_micros()).ok()),
+                score: v.score,
+                tier: v.tier.name().to_owned(),
+                capabilities: v.heartbeat.capabilities.clone(),
+                free: v.heartbeat.free.clone(),
+                running: v.heartbeat.running,
+                price: v.heartbeat.price.per_gfuel.0,
+                last_seen: known.heard.0,
+                addrs: v.heartbeat.addrs.clone(),
+            }
+        };
+        Ok(mesh.directory.iter().map(row).collect())
+    }
+
+    /// The account behind a text: an account id, a node id or a node's name.
+    pub(super) fn account_of(&self, text: &str) -> Result<AccountId, Refused> {
+        if let Ok(account) = text.parse::<AccountId>() {
+            return Ok(account);
+        }
+        let rows = self.node_rows(&[])?;
+        let row = find_node(&rows, text)?;
+        row.account
+            .parse()
+            .map_err(|_| NodeHandle::not_found("account", text))
+    }
+}
+
+/// Finds one node by id, by an unambiguous beginning of it, or by name.
+pub(super) fn find_node<'a>(rows: &'a [NodeRow], text: &str) -> Result<&'a NodeRow, Refused> {
+    if let Some(row) = rows.iter().find(|r| r.name == text || r.node == text) {
+        return Ok(row);
+    }
+    let mut found = rows
+        .iter()
+        .filter(|r| text.len() >= 5 && text.starts_with(NodeId::PREFIX) && r.node.starts_with(text));
+    match (found.next(), found.next()) {
+        (Some(row), None) => Ok(row),
+        (None, _) => Err(NodeHandle::not_found("node", text)),
+        _ => Err(Refused::new(
+            Kind::Invalid,
+            "node.ambiguous",
+            format!("several nodes begin with `{text}`"),
+        )),
+    }
+}
+
+/// The refusal of everything that needs a mesh.
+pub(super) fn unjoined() -> Refused {
+    Refused::new(
+        Kind::Conflict,
+        "member.unjoined",
+        "this node belongs to no mesh yet",
+    )
+    .hint("hivenode up TICKET, or hivenode mesh create NAME")
+}

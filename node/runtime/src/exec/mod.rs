@@ -1,0 +1,8 @@
+//! The worker core's hands: executors, one per lease, and the blobs that go in and come out.
+
+mod feed;
+mod pump;
+mod results;
+mod shell;
+
+pub use shell::{ExecPlaces, ExecShell};
