@@ -6,7 +6,7 @@ use super::{
     lease::Handed,
 };
 use hive_protocol::{
-    ids::{JobId, TaskIndex},
+    ids::{JobId, NodeId, TaskIndex},
     task::TaskOrder,
     time::{Millis, Timestamp},
     work::{LeaseBody, MAX_PIPELINE_PER_SLOT, MAX_TASKS_IN_MESSAGE},
@@ -76,14 +76,17 @@ impl Submitter {
         let affordable = lease.affordable(job.expected_fuel());
         let wanted = (target - have).min(affordable);
         let node = lease.node;
-        let picky = job.leases.len() > 1
-            && job.leases.iter().any(|other| {
-                *other != no
-                    && self
-                        .leases
-                        .get(other)
-                        .is_some_and(|l| l.takes() && l.node != node)
-            });
+        // Who else could take a task that would rather not come here; seldom needed.
+        let others: Vec<NodeId> = if job.has_avoiding() {
+            job.leases
+                .iter()
+                .filter_map(|other| self.leases.get(other))
+                .filter(|l| l.takes() && l.node != node)
+                .map(|l| l.node)
+                .collect()
+        } else {
+            Vec::new()
+        };
         let Some(lease) = self.leases.get_mut(&no) else {
             return;
         };
@@ -94,7 +97,7 @@ impl Submitter {
             if lease.link.room() <= RESERVE + bodies.len() {
                 break;
             }
-            let Some(index) = job.next_for(node, picky) else {
+            let Some(index) = job.next_for(node, &others) else {
                 break;
             };
             if lease.assigned.contains_key(&index) {

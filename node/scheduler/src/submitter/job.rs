@@ -246,13 +246,18 @@ impl Job {
         }
     }
 
-    /// The next waiting task for a node; with `picky` one that does not avoid it.
-    pub(super) fn next_for(&mut self, node: NodeId, picky: bool) -> Option<TaskIndex> {
+    /// Whether any waiting task keeps away from a node.
+    pub(super) fn has_avoiding(&self) -> bool {
+        !self.avoid.is_empty()
+    }
+
+    /// The next waiting task for a node: one that does not avoid it, unless it avoids all `others` too.
+    pub(super) fn next_for(&mut self, node: NodeId, others: &[NodeId]) -> Option<TaskIndex> {
         let again = self
             .again
             .iter()
             .take(AVOID_SEARCH)
-            .find(|i| !picky || !self.avoids(**i, node))
+            .find(|i| !self.avoids(**i, node) || others.iter().all(|other| self.avoids(**i, *other)))
             .copied();
         if let Some(i) = again {
             return Some(TaskIndex(i));

@@ -257,18 +257,17 @@ impl Worker {
         }
         lease.recall_queue("the lease is ending");
         self.dirty.insert(id);
-        if at_once {
-            self.cancel_running(id);
-        }
+        self.cancel_running(id, at_once);
     }
 
-    pub(super) fn cancel_running(&mut self, id: LeaseId) {
+    /// Stops what the executor has of a lease: all of it, or only what it has not begun.
+    pub(super) fn cancel_running(&mut self, id: LeaseId, all: bool) {
         let Some(lease) = self.leases.get_mut(&id) else {
             return;
         };
         let mut stop = Vec::new();
         for (index, running) in &mut lease.running {
-            if running.cancelled.is_none() {
+            if running.cancelled.is_none() && (all || running.order.is_some()) {
                 running.cancelled = Some(By::Worker);
                 stop.push((*index, running.attempt));
             }

@@ -125,7 +125,7 @@ impl Worker {
     pub(super) fn on_drain_over(&mut self) {
         let ids: Vec<LeaseId> = self.leases.keys().copied().collect();
         for id in ids {
-            self.cancel_running(id);
+            self.cancel_running(id, true);
         }
     }
 }

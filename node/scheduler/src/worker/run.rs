@@ -4,7 +4,7 @@ use super::{
     Effect, Event, Worker,
     lease::{By, Executor, Lease, MAX_FETCHING, Phase, Running, failure},
 };
-use crate::payment::STOPPED;
+use crate::payment::{RECALLED, STOPPED};
 use hive_protocol::{
     ids::{LeaseId, TaskIndex},
     task::{BlobRef, Outcome, TaskResult},
@@ -111,6 +111,8 @@ impl Worker {
         {
             // Whatever the executor calls it: it was stopped, and by whom decides whether it is paid.
             *code = match by {
+                // Not even begun: nobody's fault, and nothing to pay.
+                _ if running.order.is_some() => RECALLED.to_owned(),
                 By::Submitter => STOPPED.to_owned(),
                 By::Worker => "task.given_up".to_owned(),
             };
