@@ -3,7 +3,7 @@
 use crate::{
     answer::Failure,
     context::Context,
-    limits::{BODY_TOTAL, ID_CHARS},
+    limits::{BODY_SMALL, BODY_TOTAL, ID_CHARS},
 };
 use axum::{
     body::Body,
@@ -71,21 +71,22 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Args<T> {
     }
 }
 
-/// A JSON body of at most `MOST` bytes.
-pub(crate) struct Json<T, const MOST: usize>(pub(crate) T);
+/// A JSON body of at most [`BODY_SMALL`].
+pub(crate) struct Json<T>(pub(crate) T);
 
-impl<T: DeserializeOwned, const MOST: usize> FromRequest<Context> for Json<T, MOST> {
+impl<T: DeserializeOwned> FromRequest<Context> for Json<T> {
     type Rejection = Failure;
     async fn from_request(request: Request, context: &Context) -> Result<Self, Failure> {
-        let held = read(request, MOST, context).await?;
+        let held = read(request, BODY_SMALL, context).await?;
         parse(&held.bytes).map(Self)
     }
 }
 
-/// A body in memory and its share of the budget for all of them.
+/// A body in memory.
 pub(crate) struct Held {
     pub(crate) bytes: Bytes,
-    _budget: Option<OwnedSemaphorePermit>,
+    /// Its share of the memory for all of them; kept as long as what was read from it.
+    pub(crate) budget: Option<OwnedSemaphorePermit>,
 }
 
 /// Reads a whole body of at most `most` bytes.
@@ -122,7 +123,7 @@ pub(crate) async fn read(request: Request, most: usize, context: &Context) -> Re
         }
         Ok(Held {
             bytes: bytes.freeze(),
-            _budget: budget,
+            budget,
         })
     };
     timeout(BODY_TOTAL, whole)
@@ -184,9 +185,10 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
 
 /// For serde's "unknown field `x`, expected one of `a`, `b`": which of them was meant.
 fn did_you_mean(why: &str) -> String {
-    let Some(rest) = why
-        .strip_prefix("unknown field ")
-        .or_else(|| why.strip_prefix("unknown variant "))
+    // serde puts the field's path before it.
+    let Some((_, rest)) = why
+        .split_once("unknown field ")
+        .or_else(|| why.split_once("unknown variant "))
     else {
         return String::new();
     };

@@ -1,10 +1,6 @@
 //! What all handlers share.
 
-use crate::{
-    answer::Failure,
-    limits::{BODY_BUDGET, Bounds},
-    metrics::Metrics,
-};
+use crate::{answer::Failure, limits::Bounds, metrics::Metrics};
 use hive_runtime::port::NodeHandle;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -27,9 +23,9 @@ impl Context {
         Self(Arc::new(Shared {
             node,
             metrics: Metrics::new(),
+            bodies: Arc::new(Semaphore::new(bounds.body_budget)),
             bounds,
             token,
-            bodies: Arc::new(Semaphore::new(BODY_BUDGET)),
         }))
     }
     pub(crate) fn node(&self) -> &NodeHandle {

@@ -5,6 +5,10 @@ use std::time::Duration;
 /// Connections served at once over both listeners. Each costs a task and at most [`HEAD_BYTES`] of read buffer before
 /// its request is known; further ones are told `api.busy` and closed.
 pub const MAX_CONNECTIONS: usize = 1024;
+/// Connections beyond [`MAX_CONNECTIONS`] that are being told so; still further ones are just closed.
+pub const MAX_TURNED_AWAY: usize = 64;
+/// What a connection that is turned away gets to send its request and to take the answer.
+pub const TURN_AWAY_WAIT: Duration = Duration::from_secs(1);
 /// A connection must have delivered a whole request head this long after it was opened or after its last answer:
 /// covers silent connections, dribbled headers and idle keep-alive alike.
 pub const HEAD_WAIT: Duration = Duration::from_secs(10);
@@ -22,7 +26,7 @@ pub const BODY_TOTAL: Duration = Duration::from_secs(60);
 pub const BODY_SMALL: usize = 64 << 10;
 /// Largest JSON body that carries tasks: about 250,000 tasks of 256 bytes. Larger jobs are opened and added to.
 pub const BODY_TASKS: usize = 64 << 20;
-/// Bytes of JSON bodies held in memory over all connections; beyond it callers hear `api.busy` and may try again.
+/// Bytes of JSON bodies held in memory over all connections, each until its call is answered; beyond it callers hear `api.busy` and may try again.
 pub const BODY_BUDGET: usize = 256 << 20;
 /// Largest blob that may be uploaded: eight times the largest module, enough for inputs of single tasks.
 pub const BLOB_CAP: u64 = 16 << 30;
@@ -75,6 +79,8 @@ pub struct Bounds {
     pub write_stall: Duration,
     /// See [`BLOB_CAP`].
     pub blob_cap: u64,
+    /// See [`BODY_BUDGET`].
+    pub body_budget: usize,
     /// See [`SHUTDOWN_GRACE`].
     pub shutdown_grace: Duration,
 }
@@ -87,6 +93,7 @@ impl Default for Bounds {
             body_stall: BODY_STALL,
             write_stall: WRITE_STALL,
             blob_cap: BLOB_CAP,
+            body_budget: BODY_BUDGET,
             shutdown_grace: SHUTDOWN_GRACE,
         }
     }

@@ -6,7 +6,7 @@ use crate::{
     context::Context,
     error::ApiError,
     gate::Peer,
-    limits::{ACCEPT_PAUSE, Bounds, HEAD_BYTES, HEAD_FIELDS},
+    limits::{ACCEPT_PAUSE, Bounds, HEAD_BYTES, HEAD_FIELDS, MAX_TURNED_AWAY, TURN_AWAY_WAIT},
     listen::{tcp, unix},
     patience::Patient,
     routes,
@@ -15,10 +15,10 @@ use axum::Router;
 use hive_runtime::port::NodeHandle;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{io, io::Write, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream, UnixStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpListener,
     sync::{Semaphore, watch},
     task::{JoinHandle, JoinSet},
     time::{sleep, timeout},
@@ -89,6 +89,7 @@ pub async fn serve(
     let (stop, stopped) = watch::channel(false);
     let server = Arc::new(Server {
         places: Arc::new(Semaphore::new(context.bounds().connections)),
+        doors: Arc::new(Semaphore::new(MAX_TURNED_AWAY)),
         router: routes::router(context.clone()),
         context,
         stopped,
@@ -120,6 +121,8 @@ struct Server {
     context: Context,
     router: Router,
     places: Arc<Semaphore>,
+    /// Places of those who are told that there is none.
+    doors: Arc<Semaphore>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -137,13 +140,15 @@ impl Server {
             match accepted {
                 Ok((stream, _)) => {
                     let peer = Peer::Unix(stream.peer_cred().ok().map(|cred| cred.uid()));
-                    self.admit(&mut connections, stream, peer, UnixStream::into_std);
+                    self.admit(&mut connections, stream, peer);
                 }
                 Err(error) => pause(&error).await,
             }
         }
+        // Whoever comes now finds no socket instead of one that nobody answers; the lock stays until all is closed.
+        let lock = socket.close();
         drain(connections).await;
-        drop(socket);
+        drop(lock);
     }
 
     async fn accept_tcp(self: Arc<Self>, listener: TcpListener) {
@@ -159,7 +164,7 @@ impl Server {
             match accepted {
                 Ok((stream, _)) => {
                     if stream.set_nodelay(true).is_ok() {
-                        self.admit(&mut connections, stream, Peer::Tcp, TcpStream::into_std);
+                        self.admit(&mut connections, stream, Peer::Tcp);
                     }
                 }
                 Err(error) => pause(&error).await,
@@ -170,21 +175,18 @@ impl Server {
     }
 
     /// Gives a connection a place, or tells it that there is none.
-    fn admit<S, W: Write>(
-        self: &Arc<Self>,
-        connections: &mut JoinSet<()>,
-        stream: S,
-        peer: Peer,
-        into_std: fn(S) -> io::Result<W>,
-    ) where
+    fn admit<S>(self: &Arc<Self>, connections: &mut JoinSet<()>, stream: S, peer: Peer)
+    where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let metrics = self.context.metrics();
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             metrics.turned_away.inc();
-            // Fits into the empty send buffer of a new connection, so this does not wait.
-            if let Ok(mut stream) = into_std(stream) {
-                let _ = stream.write(FULL);
+            if let Ok(place) = Arc::clone(&self.doors).try_acquire_owned() {
+                connections.spawn(async move {
+                    let _ = timeout(TURN_AWAY_WAIT, turn_away(stream)).await;
+                    drop(place);
+                });
             }
             return;
         };
@@ -232,6 +234,18 @@ impl Server {
 /// What a connection beyond the bound is told.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nconnection: close\r\ncontent-length: 230\r\n\r\n\
 {\"v\":1,\"error\":{\"code\":\"api.busy\",\"kind\":\"unreachable\",\"message\":\"too many connections\",\"hint\":null,\"retryable\":true},\"type\":\"urn:hivenode:error:api.busy\",\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"too many connections\"}";
+
+/// Takes the request first: an answer that comes before it, or a close with it unread, looks like a broken connection.
+async fn turn_away(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+    let mut request = [0; 4096];
+    if stream.read(&mut request).await? == 0 {
+        return Ok(());
+    }
+    stream.write_all(FULL).await?;
+    stream.shutdown().await?;
+    while stream.read(&mut request).await? > 0 {}
+    Ok(())
+}
 
 /// Returns once the server is told to stop, or nobody is left to tell it.
 async fn told(stopped: &mut watch::Receiver<bool>) {

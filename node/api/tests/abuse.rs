@@ -19,7 +19,6 @@ fn hurried() -> Bounds {
         head_wait: SHORT,
         body_stall: SHORT,
         write_stall: SHORT,
-        blob_cap: 1 << 20,
         ..Bounds::default()
     }
 }
@@ -124,7 +123,11 @@ async fn heads_too_large_are_refused() {
 
 #[tokio::test]
 async fn bodies_too_large_are_named() {
-    let d = Daemon::with(hurried(), false).await;
+    let bounds = Bounds {
+        blob_cap: 1 << 20,
+        ..Bounds::default()
+    };
+    let d = Daemon::with(bounds, false).await;
     let large = "x".repeat(70 << 10);
     let (status, text) = d.request("POST", "/v1/join", &large).await;
     assert!(status == 413 && text.contains("api.body_too_large"), "{text}");
@@ -146,6 +149,39 @@ async fn bodies_too_large_are_named() {
     }
     let reader = std::io::Cursor::new(vec![7; 1 << 20]);
     assert_eq!(d.client.blob_put(reader, None).await.unwrap().size, 1 << 20);
+}
+
+#[tokio::test]
+async fn bodies_share_a_memory() {
+    let bounds = Bounds {
+        body_budget: 1000,
+        body_stall: Duration::from_secs(2),
+        ..Bounds::default()
+    };
+    let d = Daemon::with(bounds, false).await;
+    let mut first = UnixStream::connect(&d.socket).await.unwrap();
+    let head = "POST /v1/join HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 901\r\n\r\n";
+    first.write_all(head.as_bytes()).await.unwrap();
+    // The server asks for the body once it reads it.
+    let mut go_on = [0; 25];
+    first.read_exact(&mut go_on).await.unwrap();
+    first.write_all(&[b' '; 900]).await.unwrap();
+    // Nothing says when those bytes have been taken, so ask until the memory is seen to be used; it is freed when the
+    // first body stalls.
+    let large = format!("{{\"ticket\":\"hive1{}\"}}", "x".repeat(200));
+    let mut statuses = Vec::new();
+    let started = Instant::now();
+    while started.elapsed() < DEADLINE {
+        let (status, text) = d.request("POST", "/v1/join", &large).await;
+        statuses.push(status);
+        match status {
+            503 => assert!(text.contains("api.busy"), "{text}"),
+            200 if statuses.contains(&503) => return,
+            200 => {}
+            other => panic!("{other}: {text}"),
+        }
+    }
+    panic!("never busy and then free: {statuses:?}");
 }
 
 #[tokio::test]

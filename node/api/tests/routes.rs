@@ -262,7 +262,11 @@ async fn events_arrive_and_losses_are_told() {
 #[tokio::test]
 async fn events_as_server_sent_events() {
     use tokio::io::AsyncWriteExt;
-    let mut d = Daemon::start().await;
+    let bounds = hive_api::limits::Bounds {
+        shutdown_grace: std::time::Duration::from_millis(100),
+        ..Default::default()
+    };
+    let mut d = Daemon::with(bounds, false).await;
     let mut stream = tokio::net::UnixStream::connect(&d.socket).await.unwrap();
     stream
         .write_all(b"GET /v1/events HTTP/1.1\r\nhost: x\r\n\r\n")

@@ -25,20 +25,31 @@ use tokio::net::UnixListener;
 /// Connections the system may hold before they are accepted.
 const BACKLOG: i32 = 1024;
 
-/// A listening socket. Removes its file when dropped, unless somebody has put another one there.
+/// A listening socket.
 pub(crate) struct Socket {
     pub(crate) listener: UnixListener,
-    _place: Place,
+    _file: SocketFile,
+    lock: Lock,
 }
 
-/// The socket's file, and the lock that says a daemon lives behind it. The lock outlives the file.
-struct Place {
+/// Says that a daemon lives behind the socket. Held longer than the socket, until the last connection is closed.
+#[must_use]
+pub(crate) struct Lock(#[allow(dead_code)] File);
+
+impl Socket {
+    /// Stops listening and removes the file.
+    pub(crate) fn close(self) -> Lock {
+        self.lock
+    }
+}
+
+/// The socket's file. Removed when dropped, unless somebody has put another one there.
+struct SocketFile {
     path: PathBuf,
     inode: (u64, u64),
-    _lock: File,
 }
 
-impl Drop for Place {
+impl Drop for SocketFile {
     fn drop(&mut self) {
         let ours =
             std::fs::symlink_metadata(&self.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == self.inode);
@@ -85,16 +96,16 @@ pub(crate) fn bind(path: &Path) -> Result<Socket, ApiError> {
     let meta = std::fs::symlink_metadata(path).map_err(failed)?;
     Ok(Socket {
         listener,
-        _place: Place {
+        _file: SocketFile {
             path: path.to_owned(),
             inode: (meta.dev(), meta.ino()),
-            _lock: lock,
         },
+        lock,
     })
 }
 
 /// The lock beside the socket. Held while a daemon lives: two that start at once cannot both take the place.
-fn lock(path: &Path) -> Result<File, ApiError> {
+fn lock(path: &Path) -> Result<Lock, ApiError> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".lock");
     let failed = |source: io::Error| ApiError::Socket {
@@ -109,7 +120,7 @@ fn lock(path: &Path) -> Result<File, ApiError> {
         .open(&beside)
         .map_err(failed)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(ApiError::SocketInUse {
             path: path.to_owned(),
         }),
@@ -167,9 +178,13 @@ mod tests {
         let folder = std::fs::metadata(path.parent().unwrap()).unwrap();
         assert_eq!(folder.permissions().mode() & 0o777, 0o700);
         assert_eq!(bind(&path).err().unwrap().code(), "api.socket_in_use");
-        drop(socket);
+        let lock = socket.close();
         assert!(!path.exists());
-        bind(&path).unwrap();
+        // Still closing its last connections.
+        assert_eq!(bind(&path).err().unwrap().code(), "api.socket_in_use");
+        drop(lock);
+        drop(bind(&path).unwrap());
+        assert!(!path.exists());
     }
 
     #[tokio::test]

@@ -6,7 +6,6 @@ use crate::{
     ask::{Id, Json, told_length},
     blob_body::{FileBody, Upload},
     context::Context,
-    limits::BODY_SMALL,
 };
 use axum::{
     body::Body,
@@ -61,7 +60,7 @@ struct Import {
     path: PathBuf,
 }
 
-async fn import(State(context): State<Context>, Json(Import { path }): Json<Import, BODY_SMALL>) -> Answer {
+async fn import(State(context): State<Context>, Json(Import { path }): Json<Import>) -> Answer {
     if !path.is_absolute() {
         return Err(Failure::invalid(
             "api.path_not_absolute",

@@ -5,7 +5,6 @@ use crate::{
     answer::{Answer, Failure, done, made},
     ask::{Id, Json},
     context::Context,
-    limits::BODY_SMALL,
 };
 use axum::{
     extract::State,
@@ -40,7 +39,7 @@ struct Invite {
     ttl_ms: u64,
 }
 
-async fn create(State(context): State<Context>, Json(invite): Json<Invite, BODY_SMALL>) -> Answer {
+async fn create(State(context): State<Context>, Json(invite): Json<Invite>) -> Answer {
     let role: Role = invite
         .role
         .to_ascii_lowercase()

@@ -3,7 +3,7 @@
 use super::Route;
 use crate::{
     answer::{Answer, Failure, document, done, made},
-    ask::{Args, Id, Json, read},
+    ask::{Args, Held, Id, parse, read},
     context::Context,
     job_check,
     limits::{BODY_TASKS, LIST_DEFAULT, LIST_MOST, WAIT_TASKS},
@@ -82,9 +82,12 @@ pub(super) struct Wait {
 }
 
 async fn submit(State(context): State<Context>, request: Request) -> Answer {
-    let held = read(request, BODY_TASKS, &context).await?;
-    let job = job_check::job(&held.bytes)?;
-    drop(held);
+    let Held {
+        bytes,
+        budget: _budget,
+    } = read(request, BODY_TASKS, &context).await?;
+    let job = job_check::job(&bytes)?;
+    drop(bytes);
     let job = context.node().job_submit(Box::new(job)).await?;
     Ok(made(job.job.clone(), "job", job))
 }
@@ -147,8 +150,14 @@ async fn add(
     State(context): State<Context>,
     id: Id,
     Args(Wait { wait }): Args<Wait>,
-    Json(Add { tasks }): Json<Add, BODY_TASKS>,
+    request: Request,
 ) -> Answer {
+    let Held {
+        bytes,
+        budget: _budget,
+    } = read(request, BODY_TASKS, &context).await?;
+    let Add { tasks } = parse(&bytes)?;
+    drop(bytes);
     job_check::tasks(&tasks)?;
     if wait && tasks.len() > WAIT_TASKS {
         return Err(Failure::invalid(

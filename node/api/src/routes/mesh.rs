@@ -5,7 +5,6 @@ use crate::{
     answer::{Answer, made},
     ask::Json,
     context::Context,
-    limits::BODY_SMALL,
 };
 use axum::{extract::State, routing::post};
 use hive_runtime::port::MeshRequest;
@@ -21,7 +20,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route::new("POST", "/v1/join", "Joins the mesh of a ticket", || post(join)),
 ];
 
-async fn create(State(context): State<Context>, Json(request): Json<MeshRequest, BODY_SMALL>) -> Answer {
+async fn create(State(context): State<Context>, Json(request): Json<MeshRequest>) -> Answer {
     let mesh = context.node().mesh_create(request).await?;
     Ok(made(mesh.id.clone(), "mesh", mesh))
 }
@@ -32,7 +31,7 @@ struct Join {
     ticket: String,
 }
 
-async fn join(State(context): State<Context>, Json(Join { ticket }): Json<Join, BODY_SMALL>) -> Answer {
+async fn join(State(context): State<Context>, Json(Join { ticket }): Json<Join>) -> Answer {
     let joined = context.node().join(ticket).await?;
     Ok(made(joined.mesh.id.clone(), "join", joined))
 }

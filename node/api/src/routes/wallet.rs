@@ -5,7 +5,6 @@ use crate::{
     answer::{Answer, document, made},
     ask::{Args, Json},
     context::Context,
-    limits::BODY_SMALL,
 };
 use axum::{
     extract::State,
@@ -65,10 +64,7 @@ struct Send {
     memo: String,
 }
 
-async fn send(
-    State(context): State<Context>,
-    Json(Send { to, amount, memo }): Json<Send, BODY_SMALL>,
-) -> Answer {
+async fn send(State(context): State<Context>, Json(Send { to, amount, memo }): Json<Send>) -> Answer {
     let subject = to.clone();
     let line = context.node().wallet_send(to, amount, memo).await?;
     Ok(made(subject, "line", line))
