@@ -80,7 +80,8 @@ fn a_full_disk_is_named_and_leaves_nothing_half_done() {
     let hog = disk.path().join("hog");
     assert!(fs::write(&hog, noise(3, 8 << 20)).is_err());
     assert_eq!(d.feed(&wire[1 << 20..]).unwrap_err().code(), "store.disk_full");
-    drop(d);
+    // The disk is to blame, and stays it.
+    assert!(!d.finish().unwrap_err().is_sender_fault());
     nothing_more();
     // Not even a small blob or a key fits now.
     assert!(fs::write(disk.path().join("hog2"), noise(4, 8 << 20)).is_err());

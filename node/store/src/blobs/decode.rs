@@ -31,8 +31,8 @@ enum State {
     /// At most one group: its hash is the check.
     Small(Vec<u8>),
     Large(Box<Large>),
-    /// Wrong bytes came at this offset; nothing more is taken.
-    Failed(u64),
+    /// Wrong bytes came at this offset, or (`None`) the disk refused; nothing more is taken.
+    Failed(Option<u64>),
 }
 
 #[derive(Debug)]
@@ -148,16 +148,14 @@ impl Decoder {
             .min(input.len());
         let input = input.get(..take).unwrap_or_default();
         match &mut self.state {
-            State::Failed(offset) => {
-                return Err(BlobError::Corrupt {
-                    hash: self.hash,
-                    offset: *offset,
-                });
-            }
+            State::Failed(offset) => return Err(failed_before(self.hash, *offset)),
             State::Small(buf) => buf.extend_from_slice(input),
             State::Large(large) => {
                 if let Err(e) = large.feed(input, self.hash) {
-                    self.state = State::Failed(large.part.written());
+                    self.state = State::Failed(match &e {
+                        BlobError::Corrupt { offset, .. } => Some(*offset),
+                        _ => None,
+                    });
                     return Err(e);
                 }
             }
@@ -173,7 +171,7 @@ impl Decoder {
     pub fn finish(self) -> Result<Added, BlobError> {
         let (hash, got, want) = (self.hash, self.got, self.want);
         match self.state {
-            State::Failed(offset) => Err(BlobError::Corrupt { hash, offset }),
+            State::Failed(offset) => Err(failed_before(hash, offset)),
             _ if got < want => Err(BlobError::Truncated { hash, got, want }),
             State::Small(bytes) => self.store.add_expected(&hash, &bytes),
             State::Large(large) => large.part.finish(Some(hash)),
@@ -242,6 +240,14 @@ impl Large {
         }
         self.next = self::item(self.walk.next());
         Ok(())
+    }
+}
+
+/// The sender is blamed again only if it was to blame.
+fn failed_before(hash: BlobHash, offset: Option<u64>) -> BlobError {
+    match offset {
+        Some(offset) => BlobError::Corrupt { hash, offset },
+        None => BlobError::Stream(io::Error::other("this blob's stream failed before")),
     }
 }
 
