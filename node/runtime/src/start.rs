@@ -8,7 +8,7 @@ use crate::{
     home::HomeError,
     jobs::{JobJournal, TREES},
     measure,
-    port::{NodeHandle, Problem},
+    port::{Kind, NodeHandle, Problem, Refused},
 };
 use hive_executor::{Registry, WasmConfig, WasmExecutor};
 use hive_net::NetError;
@@ -100,6 +100,20 @@ impl StartError {
                 Some("choose another port: --listen PORT".to_owned())
             }
             _ => None,
+        }
+    }
+}
+
+impl From<StartError> for Refused {
+    fn from(e: StartError) -> Self {
+        let kind = match e.code() {
+            "store.locked" | "net.port_taken" | "ledger.locked" => Kind::Conflict,
+            _ => Kind::Internal,
+        };
+        let refused = Self::new(kind, e.code(), e.to_string());
+        match e.hint() {
+            Some(hint) => refused.hint(hint),
+            None => refused,
         }
     }
 }

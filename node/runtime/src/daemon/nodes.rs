@@ -56,7 +56,6 @@ impl Directory {
         let known = self.nodes.entry(node).or_insert_with(|| Known {
             view: view.clone(),
             heard: seen,
-            connected: None,
         });
         if known.heard <= seen || known.view.last_seen == Timestamp(0) {
             known.heard = seen;
