@@ -15,7 +15,7 @@ use hive_protocol::{
     resources::{Capabilities, Resources, Role},
     task::{BlobRef, JobSpec, Limits, Outcome, Placement, Program, RuntimeKind, TaskResult, TaskSpec, Usage},
     time::Timestamp,
-    work::{LeaseRequest, Offer, WorkMsg},
+    work::{LeaseRequest, Offer},
 };
 use hive_scheduler::{
     Seed,
@@ -267,10 +267,7 @@ fn for_worker(effect: worker::Effect, node: &mut Node, inputs: &mut VecDeque<sub
             credential: Box::new(node.credential.clone()),
         }),
         Effect::Send { message, .. } => {
-            // Log and the like would come here too; the cores' own talk is all there is.
-            if !matches!(message, WorkMsg::Log { .. }) {
-                inputs.push_back(submitter::Input::Message { from, message });
-            }
+            inputs.push_back(submitter::Input::Message { from, message });
         }
         Effect::StartExecutor { lease, .. } => {
             node.inputs.push_back(worker::Input::ExecutorReady { lease });

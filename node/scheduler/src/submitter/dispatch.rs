@@ -2,7 +2,7 @@
 
 use super::{
     Submitter, Timer,
-    job::{LeaseNo, MAX_FETCHING},
+    job::{LeaseNo, MAX_FETCHING, MEASURED},
     lease::Handed,
 };
 use hive_protocol::{
@@ -131,7 +131,8 @@ impl Submitter {
         }
         // The hold is nearly used up while work waits: a further one in time.
         let left = lease.affordable(job.expected_fuel());
-        let short = job.totals.waiting > 0 && left < depth.max(1);
+        let known = job.measured >= MEASURED || lease.assigned.is_empty();
+        let short = known && job.totals.waiting > 0 && left < depth.max(1);
         if short {
             job.refill.insert(no);
         }

@@ -46,12 +46,15 @@ pub(super) struct Funnel {
     pub fix: String,
 }
 
+/// How a node fails a filter, one line; `None` when it passes.
+type Fails<'a> = Box<dyn Fn(&NodeFacts) -> Option<String> + 'a>;
+
 /// A filter: its name, the code when nobody passes it, what it asks for.
 struct Filter<'a> {
     name: &'static str,
     code: &'static str,
     asks: String,
-    fails: Box<dyn Fn(&NodeFacts) -> Option<String> + 'a>,
+    fails: Fails<'a>,
     fix: String,
 }
 

@@ -17,9 +17,6 @@ impl Submitter {
     }
 
     pub(super) fn on_node(&mut self, node: NodeId, facts: NodeFacts) {
-        if node == self.config.node {
-            return;
-        }
         if self.nodes.len() >= MAX_NODES && !self.nodes.contains_key(&node) {
             // One that is not there makes room; a mesh this large is otherwise only counted.
             let gone = self.nodes.iter().find(|(_, f)| !f.online).map(|(n, _)| *n);

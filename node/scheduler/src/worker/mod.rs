@@ -9,6 +9,7 @@
 mod config;
 mod effect;
 mod flush;
+mod grants;
 mod input;
 mod lease;
 mod messages;
@@ -16,6 +17,7 @@ mod offers;
 mod peers;
 mod run;
 mod settle;
+mod slots;
 mod view;
 
 pub use config::{Config, MAX_DEMANDS, MAX_LEASES, MAX_LEASES_PER_PEER, MAX_SETTLING};
@@ -260,12 +262,14 @@ impl Worker {
                 }
             }
             Timer::Idle(id) => {
-                if self
-                    .leases
-                    .get(&id)
-                    .is_some_and(|l| l.is_open() && l.in_hand() == 0)
-                {
+                let Some(lease) = self.leases.get(&id).filter(|l| l.is_open()) else {
+                    return;
+                };
+                if lease.in_hand() == 0 {
                     self.end(id, "lease.idle", "no task came for a long time", false);
+                } else {
+                    self.timers
+                        .set(Timer::Idle(id), self.now + self.config.idle_grace);
                 }
             }
             Timer::Expiry(id) => self.on_expiry(id),
