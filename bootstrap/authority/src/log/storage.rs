@@ -1,6 +1,6 @@
 //! The few things the log asks of a disk, and the real disk. Tests bring a simulated one.
 
-use super::LogError;
+use super::{LogError, SEGMENT_BYTES};
 use rustix::fs::{FlockOperation, flock};
 use std::{
     fs::{File, OpenOptions},
@@ -15,6 +15,10 @@ const LOCK: &str = "ledger.lock";
 pub trait Storage: Send {
     /// Where it is, for messages.
     fn place(&self) -> String;
+    /// How large a segment may grow here, in bytes; at most [`SEGMENT_BYTES`].
+    fn segment_bytes(&self) -> u64 {
+        SEGMENT_BYTES
+    }
     /// Names of all files.
     ///
     /// # Errors

@@ -53,6 +53,13 @@ pub struct Log {
     stats: LogStats,
 }
 
+/// A new segment file that is still empty, and the header to be written first.
+struct Begun {
+    file: Box<dyn LogFile>,
+    name: String,
+    head: Vec<u8>,
+}
+
 impl Log {
     /// Founds a ledger: its first record (number 0) is durable when this returns. What a founding that crashed half-way left behind is removed.
     ///
@@ -87,7 +94,11 @@ impl Log {
             storage.remove(name).map_err(LogError::disk("removing", name))?;
         }
         let start = Tip::default();
-        let (file, name, mut bytes) = Self::begin(&*storage, network, start)?;
+        let Begun {
+            file,
+            name,
+            head: mut bytes,
+        } = Self::begin(&*storage, network, start)?;
         let head = Head {
             network,
             term,
@@ -176,11 +187,7 @@ impl Log {
         }
     }
 
-    fn begin(
-        storage: &dyn Storage,
-        network: NetworkId,
-        tip: Tip,
-    ) -> Result<(Box<dyn LogFile>, String, Vec<u8>), LogError> {
+    fn begin(storage: &dyn Storage, network: NetworkId, tip: Tip) -> Result<Begun, LogError> {
         let first = tip.next;
         let name = segment::name(first);
         let file = storage.create(&name).map_err(LogError::disk("making", &name))?;
@@ -189,7 +196,7 @@ impl Log {
             first,
             prev: tip.hash,
         });
-        Ok((file, name, head))
+        Ok(Begun { file, name, head })
     }
 
     /// Behind the newest appended record, durable or not.
@@ -270,7 +277,7 @@ impl Log {
         if self.waiting.is_empty() {
             return Ok(self.durable.next);
         }
-        if self.len >= SEGMENT_BYTES {
+        if self.len >= self.storage.segment_bytes().min(SEGMENT_BYTES) {
             self.roll()?;
         }
         self.file
@@ -293,7 +300,7 @@ impl Log {
 
     /// Everything in the full segment is durable (each batch was synced), so a new file may follow it.
     fn roll(&mut self) -> Result<(), LogError> {
-        let (file, name, head) = Self::begin(&*self.storage, self.network, self.durable)?;
+        let Begun { file, name, head } = Self::begin(&*self.storage, self.network, self.durable)?;
         file.write_at(0, &head)
             .map_err(LogError::disk("writing", &name))?;
         file.sync_data().map_err(LogError::disk("fdatasync", &name))?;

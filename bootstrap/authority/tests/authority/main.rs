@@ -1,0 +1,12 @@
+//! The authority under power loss, damage, disk errors, kills and load.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod damage;
+mod disk;
+mod errors;
+mod kill;
+mod load;
+mod membership;
+mod payments;
+mod power;
+mod rig;
