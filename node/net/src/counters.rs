@@ -59,6 +59,8 @@ counters! {
     streams_refused_quota,
     /// Streams reset because nobody accepted them in time.
     streams_refused_backlog,
+    /// Events dropped because the owner did not read them.
+    events_dropped,
     /// Gossip messages published by us.
     gossip_published,
     /// Gossip messages received and handed on for judgement.

@@ -35,16 +35,21 @@ pub(crate) fn address(text: &str) -> Result<Multiaddr, NetError> {
     if text.len() > MAX_ADDR_TEXT {
         return Err(refuse(format!("longer than {MAX_ADDR_TEXT} bytes")));
     }
-    let mut addr: Multiaddr = text.parse().map_err(|e| refuse(format!("{e}")))?;
-    if matches!(addr.iter().last(), Some(Protocol::P2p(_))) {
-        addr.pop();
-    }
+    let addr = plain(text.parse().map_err(|e| refuse(format!("{e}")))?);
     if transport(&addr).is_none() {
         return Err(refuse(
             "want /ip4/…/udp/…/quic-v1 or /ip4/…/tcp/… (or ip6)".to_owned(),
         ));
     }
     Ok(addr)
+}
+
+/// The address without the peer's name, which libp2p appends now and then.
+pub(crate) fn plain(mut addr: Multiaddr) -> Multiaddr {
+    if matches!(addr.iter().last(), Some(Protocol::P2p(_))) {
+        addr.pop();
+    }
+    addr
 }
 
 /// How an address is carried; none when this node does not speak it.

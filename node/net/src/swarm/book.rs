@@ -1,5 +1,6 @@
 //! Where nodes listen, as far as this node has heard.
 
+use crate::names;
 use libp2p::{Multiaddr, PeerId};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -24,7 +25,7 @@ impl Book {
             Vec::new()
         });
         let mut new = false;
-        for addr in addrs.into_iter().take(MAX_ADDRS) {
+        for addr in addrs.into_iter().take(MAX_ADDRS).map(names::plain) {
             let before = known.len();
             known.retain(|a| *a != addr);
             new |= known.len() == before;

@@ -26,6 +26,7 @@ pub use behaviour::{MAX_GOSSIP, MAX_PROVIDERS};
 
 use crate::{
     config::Config,
+    counters::count,
     crypto::init_crypto,
     error::NetError,
     event::{EVENT_QUEUE, NetEvent, NetEvents},
@@ -152,8 +153,14 @@ impl Node {
         }
     }
 
-    /// Queues an event for the owner.
+    /// Queues an event for the owner. The swarm stops at [`EVENT_QUEUE`]; what commands and the gate add on top is
+    /// dropped at twice that, loudly: the owner has not read an event for a very long time.
     fn tell(&mut self, event: NetEvent) {
+        if self.outbox.len() >= 2 * EVENT_QUEUE {
+            count(&self.shared.tally.events_dropped);
+            tracing::warn!(?event, "nobody reads the network's events: dropped");
+            return;
+        }
         self.outbox.push_back(event);
     }
 

@@ -56,7 +56,7 @@ impl Node {
 
     fn connected(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
         count(&self.shared.tally.connections_opened);
-        let addr = endpoint.get_remote_address().clone();
+        let addr = names::plain(endpoint.get_remote_address().clone());
         let (Some(node), Some(transport)) = (names::node_id(&peer), names::transport(&addr)) else {
             tracing::debug!(%peer, %addr, "not a node of ours: closing");
             self.swarm.close_connection(id);

@@ -117,15 +117,22 @@ impl Node {
         let elsewhere = known.connections.iter().any(|c| c.gating > 0);
         // A broken exchange says nothing about a member, nor about a peer that another exchange is under way with.
         if !outcome.judged && (known.stage == Stage::Member || elsewhere) {
+            if !elsewhere {
+                self.answer_regates(&peer, &outcome.admission);
+            }
             return;
         }
         if passed {
             known.revoked = false;
         }
-        for reply in self.waiting.take_regates(&peer) {
-            let _ = reply.send(Ok(outcome.admission.clone()));
-        }
+        self.answer_regates(&peer, &outcome.admission);
         self.decide(peer, &outcome.admission);
+    }
+
+    fn answer_regates(&mut self, peer: &PeerId, admission: &Admission) {
+        for reply in self.waiting.take_regates(peer) {
+            let _ = reply.send(Ok(admission.clone()));
+        }
     }
 
     /// The gate did not come to an end in time.

@@ -1,7 +1,7 @@
 //! What peers tell of themselves by identify: addresses, and whether they serve the hash table.
 
 use super::Node;
-use crate::event::NetEvent;
+use crate::{event::NetEvent, names};
 use hive_protocol::member::MAX_ADDRS;
 use libp2p::{PeerId, identify::Event};
 
@@ -28,6 +28,7 @@ impl Node {
             .into_iter()
             .filter(|a| Self::believable(a, &seen_from))
             .take(MAX_ADDRS)
+            .map(names::plain)
             .collect();
         addrs.sort_unstable();
         addrs.dedup();

@@ -4,7 +4,7 @@ use super::{
     Node,
     behaviour::{MAX_PROVIDED, MAX_PROVIDERS},
 };
-use crate::{counters::count, error::NetError, handle::Reply, names};
+use crate::{counters::count, error::NetError, event::Transport, handle::Reply, names};
 use hive_protocol::{
     ids::{BlobHash, NodeId},
     member::MAX_ADDRS,
@@ -150,13 +150,15 @@ impl Node {
                     Ok(GetClosestPeersOk { peers, .. })
                     | Err(GetClosestPeersError::Timeout { peers, .. }) => peers,
                 };
-                let addrs: Vec<_> = peers
+                let mut addrs: Vec<_> = peers
                     .into_iter()
                     .filter(|p| p.peer_id == peer)
                     .flat_map(|p| p.addrs)
                     .filter(names::dialable)
                     .take(MAX_ADDRS)
+                    .map(names::plain)
                     .collect();
+                addrs.sort_by_key(|a| names::transport(a) != Some(Transport::Quic));
                 self.book.learn(peer, addrs.iter().cloned());
                 let _ = reply.send(if addrs.is_empty() {
                     Err(NetError::NoAddress { node })

@@ -22,6 +22,8 @@ use std::{
 const DUPLICATE_GRACE: Duration = Duration::from_secs(2);
 /// A peer that is no member and has no stream open is sent away after this time.
 const STRANGER_IDLE: Duration = Duration::from_secs(30);
+/// Refused peers kept at a time: enough for newcomers to join, too few to keep members out.
+const MAX_STRANGERS: usize = 64;
 /// A member's connection must have been there this long before it counts as idle.
 const MEMBER_IDLE: Duration = Duration::from_secs(60);
 
@@ -211,17 +213,27 @@ impl Table {
             .collect()
     }
 
-    /// Refused peers that have done nothing for too long.
+    /// Refused peers to send away: those that have done nothing for too long, and the longest idle ones when there
+    /// are too many.
     pub(crate) fn idle_strangers(&mut self, now: Instant) -> Vec<PeerId> {
+        let mut strangers: usize = 0;
         let mut idle = Vec::new();
         for (id, peer) in &mut self.peers {
-            if !matches!(peer.stage, Stage::Refused(_)) || peer.streams() > 0 {
+            let stranger = matches!(peer.stage, Stage::Refused(_));
+            strangers = strangers.saturating_add(usize::from(stranger));
+            if !stranger || peer.streams() > 0 {
                 peer.idle_since = now;
-            } else if now.saturating_duration_since(peer.idle_since) >= STRANGER_IDLE {
-                idle.push(*id);
+            } else {
+                idle.push((peer.idle_since, *id));
             }
         }
-        idle
+        idle.sort_unstable();
+        let surplus = strangers.saturating_sub(MAX_STRANGERS);
+        idle.into_iter()
+            .enumerate()
+            .filter(|(n, (since, _))| *n < surplus || now.saturating_duration_since(*since) >= STRANGER_IDLE)
+            .map(|(_, (_, id))| id)
+            .collect()
     }
 
     /// Members to let go because there are more connections than comfortable: idle, oldest first, not in `keep`.
@@ -267,5 +279,98 @@ impl Table {
                 })
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const SMALL: NodeId = NodeId([1; 32]);
+    const LARGE: NodeId = NodeId([2; 32]);
+
+    fn connection(n: usize, dialer: bool, since: Instant) -> Connection {
+        Connection {
+            id: ConnectionId::new_unchecked(n),
+            addr: "/ip4/127.0.0.1/tcp/1".parse().unwrap(),
+            transport: Transport::Tcp,
+            dialer,
+            since,
+            streams: StreamCount::default(),
+            rtt: None,
+            failed_pings: 0,
+            gating: 0,
+        }
+    }
+
+    fn refused() -> Stage {
+        Stage::Refused(Admission::RefusedByUs {
+            code: String::new(),
+            detail: String::new(),
+        })
+    }
+
+    #[test]
+    fn both_sides_prefer_the_connection_the_smaller_node_dialed() {
+        let (now, peer) = (Instant::now(), PeerId::random());
+        let (mut of_small, mut of_large) = (Table::new(SMALL), Table::new(LARGE));
+        // Connection 0 was dialed by the larger node and is older, connection 1 by the smaller.
+        for (n, small_dials, at) in [(0, false, now), (1, true, now + DUPLICATE_GRACE)] {
+            of_small.add(peer, LARGE, connection(n, small_dials, at));
+            of_large.add(peer, SMALL, connection(n, !small_dials, at));
+        }
+        let one = ConnectionId::new_unchecked(1);
+        let zero = ConnectionId::new_unchecked(0);
+        for table in [&of_small, &of_large] {
+            assert_eq!(table.preferred(&peer).unwrap().id, one);
+            assert!(table.duplicates(now + DUPLICATE_GRACE).is_empty(), "grace");
+            let later = now + DUPLICATE_GRACE + DUPLICATE_GRACE;
+            assert_eq!(table.duplicates(later), [(peer, zero)]);
+        }
+        // Not while a stream of ours runs on it.
+        let used = of_small.get_mut(&peer).unwrap().connection(zero).unwrap();
+        let in_use = used.streams.enter();
+        let later = now + DUPLICATE_GRACE + DUPLICATE_GRACE;
+        assert!(of_small.duplicates(later).is_empty());
+        drop(in_use);
+        assert_eq!(of_small.duplicates(later).len(), 1);
+    }
+
+    #[test]
+    fn of_two_dialed_by_one_side_only_that_side_closes() {
+        let (now, peer) = (Instant::now(), PeerId::random());
+        let (mut dialer, mut other) = (Table::new(LARGE), Table::new(SMALL));
+        for n in 0..2 {
+            dialer.add(peer, SMALL, connection(n, true, now));
+            other.add(peer, LARGE, connection(n, false, now));
+        }
+        let later = now + DUPLICATE_GRACE;
+        assert_eq!(dialer.duplicates(later).len(), 1);
+        assert!(other.duplicates(later).is_empty());
+    }
+
+    #[test]
+    fn strangers_go_when_idle_or_too_many_and_members_only_above_comfort() {
+        let now = Instant::now();
+        let mut table = Table::new(SMALL);
+        for n in 0..MAX_STRANGERS + 3 {
+            let peer = PeerId::random();
+            table.add(peer, LARGE, connection(n, false, now));
+            table.get_mut(&peer).unwrap().stage = refused();
+        }
+        assert_eq!(table.idle_strangers(now).len(), 3);
+        assert!(table.surplus(now + MEMBER_IDLE, 0, |_| false).is_empty());
+        assert_eq!(table.idle_strangers(now + STRANGER_IDLE).len(), MAX_STRANGERS + 3);
+        for id in table.ids() {
+            table.get_mut(&id).unwrap().stage = Stage::Member;
+        }
+        assert!(table.idle_strangers(now + STRANGER_IDLE).is_empty());
+        let later = now + MEMBER_IDLE;
+        let keep = table.ids()[0];
+        assert_eq!(table.surplus(later, MAX_STRANGERS, |_| false).len(), 3);
+        assert!(!table.surplus(later, 0, |p| *p == keep).contains(&keep));
+        assert!(table.surplus(now, 0, |_| false).is_empty(), "too fresh");
+        assert_eq!(table.overdue(now + Duration::from_secs(60)), []);
     }
 }

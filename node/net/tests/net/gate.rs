@@ -186,10 +186,10 @@ async fn a_revoked_member_opens_nothing_new_and_is_taken_back() {
     let (_, mut served) = soon("the stream", working.accept()).await.unwrap();
 
     server.net.set_member(client.id(), false).await;
+    assert!(!server.net.peers().await[0].member);
     let mut after = client.net.open(server.id(), WORK).await.unwrap();
     let ended = soon("the reset", after.read(&mut [0; 1])).await;
     assert!(matches!(ended, Ok(0) | Err(_)));
-    assert!(!server.net.peers().await[0].member);
     let error = server.net.open(client.id(), WORK).await.unwrap_err();
     assert_eq!(error.code(), "net.not_member");
     // What runs, runs on.
@@ -199,6 +199,7 @@ async fn a_revoked_member_opens_nothing_new_and_is_taken_back() {
     soon("the byte", served.read_exact(&mut one)).await.unwrap();
 
     server.net.set_member(client.id(), true).await;
+    assert!(server.net.peers().await[0].member);
     let _again = client.net.open(server.id(), WORK).await.unwrap();
     soon("the stream", working.accept()).await.unwrap();
 }

@@ -22,7 +22,6 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A gate as the runtime has one: checks credentials against the authority's key.
 pub struct TestGate {
-    pub me: NodeId,
     pub network: NetworkId,
     pub credential: Mutex<Option<Signed<Credential>>>,
 }
@@ -103,9 +102,7 @@ pub async fn start(
     how: impl FnOnce(&mut Config),
 ) -> TestNode {
     let secret = secret(seed);
-    let me = NodeId(secret.public());
     let gate = Arc::new(TestGate {
-        me,
         network,
         credential: Mutex::new(credential),
     });
