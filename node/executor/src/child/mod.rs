@@ -23,7 +23,7 @@ use crate::wire::{Init, Role, ToChild};
 use hive_protocol::codec::{self, CodecError, FRAME_PREFIX_LEN, Message};
 use std::fs::File;
 use std::io::{BufReader, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 /// The first argument with which the daemon starts its own binary as an executor.
@@ -61,7 +61,7 @@ pub fn child_main() -> ! {
         Ok(Some(_)) => fatal("the first frame is not the setup"),
         Err(e) => fatal(&format!("setup: {e}")),
     };
-    let accounts = Accounts::open();
+    let accounts = Accounts::open([input.get_ref().as_raw_fd(), output.as_raw_fd()]);
     let mut report = SandboxReport::default();
     report.note("descriptors", closed);
     enter_box(&init, parent, &mut report);
@@ -98,21 +98,26 @@ struct Accounts {
     statm: Option<File>,
     /// Listing of open descriptors, for files that were deleted but still take space.
     fds: Option<OwnedFd>,
+    /// The two handles of the pipe.
+    pipe: [i32; 2],
 }
 
 impl Accounts {
-    fn open() -> Self {
+    fn open(pipe: [i32; 2]) -> Self {
         Self {
             statm: File::open("/proc/self/statm").ok(),
             fds: File::open("/proc/self/fd").ok().map(OwnedFd::from),
+            pipe,
         }
     }
 
     /// Descriptors above 2 this process opened itself.
     fn own_descriptors(&self) -> Vec<i32> {
-        use std::os::fd::AsRawFd;
         let files = self.statm.iter().map(AsRawFd::as_raw_fd);
-        files.chain(self.fds.iter().map(AsRawFd::as_raw_fd)).collect()
+        files
+            .chain(self.fds.iter().map(AsRawFd::as_raw_fd))
+            .chain(self.pipe)
+            .collect()
     }
 }
 

@@ -135,9 +135,10 @@ impl Link {
         let (sender, answer) = oneshot::channel();
         {
             let mut state = lock(&self.state);
-            if state.dead.is_none() {
-                state.loads.entry(program).or_default().push_back(sender);
+            if let Some(reason) = &state.dead {
+                return Err(Failure::new("exec.died", reason.clone()));
             }
+            state.loads.entry(program).or_default().push_back(sender);
         }
         self.send(&ToChild::Load { program })
             .map_err(|e| Failure::new("exec.died", e.to_string()))?;
@@ -153,9 +154,10 @@ impl Link {
         let (sender, answer) = oneshot::channel();
         {
             let mut state = lock(&self.state);
-            if state.dead.is_none() {
-                state.probes.insert(id, sender);
+            if state.dead.is_some() {
+                return None;
             }
+            state.probes.insert(id, sender);
         }
         self.send(&ToChild::Probe { id, probe }).ok()?;
         answer.await.ok()
