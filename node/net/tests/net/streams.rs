@@ -35,7 +35,7 @@ async fn a_slow_acceptor_loses_no_stream() {
         for task in opening {
             open.push(soon("a stream is open", task).await.unwrap());
         }
-        let mut seen = vec![false; COUNT];
+        let mut seen = [false; COUNT];
         for _ in 0..COUNT {
             let (_, mut stream) = soon("a stream arrives", inbound.accept()).await.unwrap();
             let mut n = [0; 1];
