@@ -14,16 +14,15 @@ use std::path::Path;
 use std::time::Duration;
 use wasmtime::Module;
 
-/// How often the memory of the compilation is looked at: Cranelift grows some 100 MiB in that time.
+/// How often the memory of the compilation is looked at; what it outgrows in between is held by the
+/// resource limit.
 const WATCH: Duration = Duration::from_millis(10);
-/// Fresh address space is not memory: `statm` counts pages of this size in use.
-const PAGE: u64 = 4096;
 
 pub(super) fn run(init: &Init, report: SandboxReport, output: File, accounts: &Accounts) {
     let outbox = outbox::Outbox::new(output);
     outbox.push(&FromChild::Ready(report));
     let dir = Path::new(&init.dir);
-    let outcome = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         if let Some(statm) = &accounts.statm {
             let outbox = &outbox;
             let cap = init.compile_memory;
@@ -36,8 +35,7 @@ pub(super) fn run(init: &Init, report: SandboxReport, output: File, accounts: &A
         outbox.flush();
         // The watcher never ends by itself.
         std::process::exit(0)
-    });
-    outcome
+    })
 }
 
 fn compile(source: &Path, target: &Path) -> Result<(), Failure> {
@@ -76,5 +74,8 @@ fn resident(statm: &File) -> Option<u64> {
     let n = statm.read_at(&mut text, 0).ok()?;
     let text = std::str::from_utf8(text.get(..n)?).ok()?;
     let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    Some(pages.saturating_mul(PAGE))
+    // SAFETY: asks for a constant of the system.
+    #[allow(unsafe_code)]
+    let page = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()?;
+    Some(pages.saturating_mul(page))
 }

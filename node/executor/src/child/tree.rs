@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn a_deep_tree_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let deep = vec!["d"; MAX_DEPTH + 1].join("/");
+        let deep = ["d"; MAX_DEPTH + 1].join("/");
         fs::create_dir_all(dir.path().join(deep)).unwrap();
         let wide = Limits {
             files: 1000,
