@@ -4,6 +4,7 @@
 //! credentials and grants. Must not know libp2p or HTTP: whoever has proved to be a node calls
 //! [`AuthorityHandle::ask`], whoever only wants in calls [`AuthorityHandle::join`].
 
+mod history;
 pub mod log;
 mod service;
 

@@ -226,12 +226,7 @@ impl Scan<'_> {
             if let Err(what) = (self.visit)(&record) {
                 return corrupt(at, record.index, what);
             }
-            self.tip = Tip {
-                next: record.index.saturating_add(1),
-                hash: record.hash,
-                time: record.time,
-                term: record.term,
-            };
+            self.tip = Tip::behind(&record);
             done.good = at.saturating_add(len);
             if self.mark.is_some_and(|m| m.next > record.index) {
                 done.unmarked = done.good;

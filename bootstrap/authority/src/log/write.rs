@@ -25,6 +25,19 @@ pub struct Tip {
     pub term: u64,
 }
 
+impl Tip {
+    /// Where a log would end behind this record.
+    #[must_use]
+    pub const fn behind(record: &Record<'_>) -> Self {
+        Self {
+            next: record.index.saturating_add(1),
+            hash: record.hash,
+            time: record.time,
+            term: record.term,
+        }
+    }
+}
+
 /// Counts since the log was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct LogStats {

@@ -12,13 +12,15 @@
 //! is due, a tick is logged first, so that an expiry anybody has seen is in the log.
 
 use super::{Clock, Metrics, Notice};
-use crate::log::{Log, LogError, MAX_BATCH_BYTES};
+use crate::{
+    history::{Feed, Writer, touched},
+    log::{Log, LogError, MAX_BATCH_BYTES},
+};
 use hive_protocol::{
-    authority::{Answer, Ask, Heartbeat, MAX_PAGE},
+    authority::{Answer, Ask, Heartbeat, LedgerLine},
     command::Refusal,
     credential::Credential,
-    ids::NodeId,
-    join::MAX_PEERS,
+    ids::{AccountId, NodeId},
     time::Timestamp,
 };
 use hive_state::{Accepted, Applied, Entry, Liveness, Prepared, State};
@@ -37,10 +39,6 @@ pub const MAX_BATCH: usize = 1024;
 pub(super) const TERM: u64 = 1;
 /// The thread looks at the clock at least this often, so that a clock that was set is noticed.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
-/// Addresses of one peer handed to a newcomer: keeps a reply within its limit.
-const ADDRS_PER_PEER: usize = 3;
-/// Nodes looked at to find peers for a newcomer.
-const PEERS_LOOKED_AT: usize = 64;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 
@@ -77,26 +75,28 @@ pub(super) type Held = Box<dyn FnOnce(Option<&Refusal>) + Send>;
 
 pub(super) struct Core {
     log: Log,
-    state: State,
-    liveness: Liveness,
-    clock: Clock,
+    pub(super) state: State,
+    pub(super) liveness: Liveness,
+    pub(super) clock: Clock,
     metrics: Arc<Mutex<Metrics>>,
     notices: broadcast::Sender<Notice>,
-    /// Answers and news of the batch under way.
+    history: Option<Writer>,
+    /// Lines, answers and news of the batch under way.
+    lines: Vec<(AccountId, LedgerLine)>,
     held: Vec<Held>,
-    news: Vec<Notice>,
-    counts: Counts,
+    pub(super) news: Vec<Notice>,
+    pub(super) counts: Counts,
 }
 
 /// Counts of the batch under way.
 #[derive(Default)]
-struct Counts {
+pub(super) struct Counts {
     accepted: u64,
     refused: u64,
     repeated: u64,
     joined: u64,
     credentials: u64,
-    heartbeats: u64,
+    pub(super) heartbeats: u64,
 }
 
 impl Core {
@@ -106,6 +106,7 @@ impl Core {
         clock: Clock,
         metrics: Arc<Mutex<Metrics>>,
         notices: broadcast::Sender<Notice>,
+        history: Option<Writer>,
     ) -> Self {
         let mut this = Self {
             log,
@@ -114,6 +115,8 @@ impl Core {
             clock,
             metrics,
             notices,
+            history,
+            lines: Vec::new(),
             held: Vec::new(),
             news: Vec::new(),
             counts: Counts::default(),
@@ -151,7 +154,7 @@ impl Core {
     }
 
     /// The time of a record written now: never before the one ahead of it, whatever the clock does.
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         (self.clock)().max(self.state.now())
     }
 
@@ -199,6 +202,12 @@ impl Core {
             lock(&self.metrics).stopped = Some(refusal.detail.clone());
         } else {
             self.publish(took);
+            if let Some(history) = self.history.as_mut().filter(|_| took.is_some()) {
+                history.feed(Feed {
+                    lines: std::mem::take(&mut self.lines),
+                    tip: self.log.durable(),
+                });
+            }
         }
         for answer in self.held.drain(..) {
             answer(refusal.as_ref());
@@ -258,6 +267,9 @@ impl Core {
         } = self.state.apply(index, now, entry);
         if outcome.as_ref().is_ok_and(|a| !a.repeated) {
             self.log.append(TERM, time, payload)?;
+            if self.history.is_some() {
+                self.lines.extend(touched(&self.state, &events, index));
+            }
             self.liveness.follow(&events);
             let news = events
                 .into_iter()
@@ -314,66 +326,6 @@ impl Core {
 
     fn hold<T: Send + 'static>(&mut self, reply: Reply<T>, answer: Result<T, Refusal>) {
         self.held.push(held(reply, answer));
-    }
-
-    fn beat(&mut self, node: NodeId, heartbeat: Heartbeat) -> Result<(), Refusal> {
-        self.known(Some(node))?;
-        self.counts.heartbeats += 1;
-        if self.liveness.beat(self.now(), node, heartbeat)? {
-            self.news.push(Notice::Online(node));
-        }
-        Ok(())
-    }
-
-    fn known(&self, asker: Option<NodeId>) -> Result<(), Refusal> {
-        match asker {
-            Some(node) if self.state.node(&node).is_none() => Err(Refusal::new(
-                "node.unknown",
-                format!("node {} is no member (or not any more)", node.short()),
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    fn query(&self, asker: Option<NodeId>, ask: Ask) -> Result<Answer, Refusal> {
-        self.known(asker)?;
-        Ok(match ask {
-            Ask::Account(account) => Answer::Account(self.state.account_view(&account)?),
-            Ask::History {
-                account,
-                before,
-                limit,
-            } => Answer::History(self.state.history(&account, before, limit)?),
-            Ask::Nodes { after } => {
-                Answer::Nodes(self.state.nodes(after, MAX_PAGE, &self.liveness, self.now()))
-            }
-            Ask::Totals => Answer::Totals(self.state.totals()),
-            Ask::Hold(hold) => Answer::Hold(self.state.hold_view(&hold)?),
-            Ask::Submit(_) | Ask::Renew | Ask::Heartbeat(_) => {
-                return Err(Refusal::new("authority.request", "this is no query"));
-            }
-        })
-    }
-
-    /// The newcomer's credential, and members to connect to: those behind it in key order, so that newcomers spread.
-    fn admission(&self, node: NodeId) -> Result<Admission, Refusal> {
-        let now = self.now();
-        let credential = self.state.credential_for(&node, (self.clock)())?;
-        let behind = self.state.nodes(Some(node), PEERS_LOOKED_AT, &self.liveness, now);
-        let ahead = self.state.nodes(None, PEERS_LOOKED_AT, &self.liveness, now);
-        let mut peers: Vec<(NodeId, Vec<String>)> = Vec::new();
-        for view in behind.into_iter().chain(ahead) {
-            let mut addrs = view.heartbeat.addrs;
-            addrs.truncate(ADDRS_PER_PEER);
-            let fresh = view.node != node && peers.iter().all(|(n, _)| *n != view.node);
-            if view.online && fresh && !addrs.is_empty() {
-                peers.push((view.node, addrs));
-            }
-            if peers.len() >= MAX_PEERS {
-                break;
-            }
-        }
-        Ok(Admission { credential, peers })
     }
 
     /// After a disk error: everything is refused until the handles are gone or a stop is asked for.

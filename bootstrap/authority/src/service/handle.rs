@@ -4,11 +4,13 @@ use super::{
     Clock, Metrics, Notice,
     core::{Job, Ready, Reply, held, lock},
 };
+use crate::history::{History, merge};
+use hive_ledger::account::HISTORY_LINES;
 use hive_protocol::{
-    authority::{Answer, Ask, Done, MAX_IN_FLIGHT, Request, Response},
+    authority::{Answer, Ask, Done, MAX_IN_FLIGHT, MAX_PAGE, Request, Response},
     command::{Command, CommandBody, Refusal},
     credential::Credential,
-    ids::{NetworkId, NodeId},
+    ids::{AccountId, NetworkId, NodeId},
     keys::{Document, SecretKey, Signed},
     time::Timestamp,
 };
@@ -44,10 +46,17 @@ pub(super) struct Shared {
     peers: Mutex<BTreeMap<NodeId, usize>>,
     pub(super) metrics: Arc<Mutex<Metrics>>,
     pub(super) notices: broadcast::Sender<Notice>,
+    history: Option<History>,
 }
 
 impl Shared {
-    pub(super) fn new(jobs: SyncSender<Job>, state: &State, key: SecretKey, clock: Clock) -> Self {
+    pub(super) fn new(
+        jobs: SyncSender<Job>,
+        state: &State,
+        key: SecretKey,
+        clock: Clock,
+        history: Option<History>,
+    ) -> Self {
         Self {
             jobs,
             network: state.network(),
@@ -60,6 +69,7 @@ impl Shared {
             peers: Mutex::new(BTreeMap::new()),
             metrics: Arc::new(Mutex::new(Metrics::default())),
             notices: broadcast::Sender::new(NOTICES),
+            history,
         }
     }
 }
@@ -223,6 +233,14 @@ impl AuthorityHandle {
             (Ask::Renew | Ask::Heartbeat(_), None) => {
                 Err(Refusal::new("authority.request", "only a node can ask for this"))
             }
+            (
+                Ask::History {
+                    account,
+                    before,
+                    limit,
+                },
+                node,
+            ) => self.history(node, account, before, limit).await,
             (query, node) => self.order(|reply| Job::Query(node, query, reply)).await,
         }
     }
@@ -251,6 +269,57 @@ impl AuthorityHandle {
         .map_err(|_| down())?;
         drop((permit, waiting));
         ready
+    }
+
+    /// Lines from the state's memory, and from the index where memory ends.
+    async fn history(
+        &self,
+        node: Option<NodeId>,
+        account: AccountId,
+        before: u64,
+        limit: u32,
+    ) -> Result<Answer, Refusal> {
+        let ask = Ask::History {
+            account,
+            before,
+            limit,
+        };
+        let Answer::History(page) = self.order(|reply| Job::Query(node, ask, reply)).await? else {
+            return Err(down());
+        };
+        let oldest = page.last().map_or(before, |line| line.index);
+        // A full page needs nothing more; nothing is older than the founding.
+        let enough = page.len() >= usize::try_from(limit).unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE);
+        let Some(history) = self.shared.history.clone().filter(|_| !enough && oldest > 0) else {
+            return Ok(Answer::History(page));
+        };
+        let in_memory = self
+            .view(move |s, _, _| s.ledger().account(&account).map_or(0, |a| a.lines().count()))
+            .await?;
+        if in_memory < HISTORY_LINES {
+            return Ok(Answer::History(page));
+        }
+        if history.next() < oldest.saturating_add(1).min(self.metrics().entries) {
+            return if page.is_empty() {
+                let detail = "older lines are still being indexed; ask again in a while, or after the authority's next start";
+                Err(Refusal::new("history.behind", detail))
+            } else {
+                Ok(Answer::History(page))
+            };
+        }
+        let read = tokio::task::spawn_blocking(move || {
+            merge(page, before, limit, |below| {
+                Box::new(history.before(&account, below))
+            })
+        });
+        let page = read.await.map_err(|_| down())?;
+        page.map(Answer::History).map_err(|e| {
+            tracing::warn!(target: "hive_authority", "{e}");
+            Refusal::new(
+                "history.damaged",
+                format!("{e}; remove the folder `history.sled` beside the ledger's files and start the authority again, it is made anew"),
+            )
+        })
     }
 
     fn full(&self) -> Refusal {

@@ -1,22 +1,23 @@
 //! The authority at work: opening and founding, the one ordering thread, and the handle everybody asks.
 
+mod answers;
 mod core;
 mod handle;
 mod join;
 mod metrics;
+mod restore;
 
-use crate::log::{DirStorage, Log, LogError, OpenReport, Record, Storage};
+use crate::log::{DirStorage, LogError, OpenReport, Storage};
 use core::Core;
 use handle::Shared;
 use hive_protocol::{
     codec::CodecError,
-    command::Refusal,
-    genesis::Genesis,
     ids::{NetworkId, NodeId},
     keys::SecretKey,
     time::Timestamp,
 };
-use hive_state::{Entry, Event, GenesisError, State};
+use hive_state::{Event, GenesisError, State};
+use restore::Restored;
 use std::{
     path::Path,
     sync::{Arc, mpsc},
@@ -103,7 +104,9 @@ impl Authority {
     /// # Errors
     /// `ledger.exists` and the others of [`OpenError`].
     pub fn create(dir: &Path, genesis: &[u8], key: SecretKey, clock: Clock) -> Result<Self, OpenError> {
-        Self::create_in(Box::new(DirStorage::take(dir)?), genesis, key, clock)
+        let storage = Box::new(DirStorage::take(dir)?);
+        let founded = restore::found(storage, genesis, Some(dir))?;
+        Self::start(founded, key, clock)
     }
 
     /// Opens the ledger of this mesh in this folder and starts its authority. Everything that was ever acknowledged
@@ -112,10 +115,10 @@ impl Authority {
     /// # Errors
     /// `ledger.corrupt`, `ledger.absent`, `ledger.locked` and the others of [`OpenError`].
     pub fn open(dir: &Path, network: NetworkId, key: SecretKey, clock: Clock) -> Result<Self, OpenError> {
-        Self::open_in(Box::new(DirStorage::take(dir)?), network, key, clock)
+        Self::start(restore::restore_dir(dir, network)?, key, clock)
     }
 
-    /// As [`Authority::create`], on any storage.
+    /// As [`Authority::create`] on any storage, without an index of old history.
     ///
     /// # Errors
     /// As [`Authority::create`].
@@ -125,19 +128,10 @@ impl Authority {
         key: SecretKey,
         clock: Clock,
     ) -> Result<Self, OpenError> {
-        let state = State::genesis(genesis)?;
-        check_key(&state, &key)?;
-        let payload = Entry::Genesis(genesis.to_vec()).encode()?;
-        let log = Log::create(storage, state.network(), core::TERM, state.now(), &payload)?;
-        let report = OpenReport {
-            records: 1,
-            segments: 1,
-            ..OpenReport::default()
-        };
-        Self::start(log, state, key, clock, report)
+        Self::start(restore::found(storage, genesis, None)?, key, clock)
     }
 
-    /// As [`Authority::open`], on any storage.
+    /// As [`Authority::open`] on any storage, without an index of old history.
     ///
     /// # Errors
     /// As [`Authority::open`].
@@ -147,27 +141,22 @@ impl Authority {
         key: SecretKey,
         clock: Clock,
     ) -> Result<Self, OpenError> {
-        let (log, state, report) = replay(storage, network)?;
-        check_key(&state, &key)?;
-        Self::start(log, state, key, clock, report)
+        Self::start(restore::restore(storage, network, None)?, key, clock)
     }
 
-    fn start(
-        log: Log,
-        state: State,
-        key: SecretKey,
-        clock: Clock,
-        report: OpenReport,
-    ) -> Result<Self, OpenError> {
-        let (tx, rx) = mpsc::sync_channel(MAX_WAITING);
-        let shared = Arc::new(Shared::new(tx, &state, key, Arc::clone(&clock)));
-        let core = Core::new(
+    fn start(restored: Restored, key: SecretKey, clock: Clock) -> Result<Self, OpenError> {
+        let Restored {
             log,
             state,
-            clock,
-            Arc::clone(&shared.metrics),
-            shared.notices.clone(),
-        );
+            report,
+            history,
+            writer,
+        } = restored;
+        check_key(&state, &key)?;
+        let (tx, rx) = mpsc::sync_channel(MAX_WAITING);
+        let shared = Arc::new(Shared::new(tx, &state, key, Arc::clone(&clock), history));
+        let (metrics, notices) = (Arc::clone(&shared.metrics), shared.notices.clone());
+        let core = Core::new(log, state, clock, metrics, notices, writer);
         let thread = thread::Builder::new()
             .name("hive-ledger".into())
             .spawn(move || core.run(&rx))
@@ -227,39 +216,4 @@ fn check_key(state: &State, key: &SecretKey) -> Result<(), OpenError> {
     }
     let network = state.network();
     Err(OpenError::Key { node, network })
-}
-
-/// Verifies the log and rebuilds the state from it. Signatures were checked before the records were written and the
-/// chain proves the bytes are the same, so they are not checked again.
-fn replay(storage: Box<dyn Storage>, network: NetworkId) -> Result<(Log, State, OpenReport), OpenError> {
-    let mut state: Option<State> = None;
-    let mut step = |r: &Record<'_>| apply(&mut state, r).map_err(|e| format!("{}: {}", e.code, e.detail));
-    let (log, report) = Log::open(storage, network, &mut step)?;
-    match state {
-        Some(state) => Ok((log, state, report)),
-        // A log that opened has at least record 0.
-        None => Err(LogError::Absent {
-            path: String::from("the ledger's folder"),
-        }
-        .into()),
-    }
-}
-
-fn apply(state: &mut Option<State>, r: &Record<'_>) -> Result<(), Refusal> {
-    let refuse = |e: String| Refusal::new("log.entry", e);
-    let Some(state) = state else {
-        let Entry::Genesis(bytes) = Entry::decode(r.payload).map_err(|e| refuse(e.to_string()))? else {
-            return Err(refuse("the first record is no founding document".into()));
-        };
-        if Genesis::network_of(&bytes) != r.network {
-            return Err(refuse("the founding document is of another mesh".into()));
-        }
-        *state = Some(State::genesis(&bytes).map_err(|e| refuse(e.to_string()))?);
-        return Ok(());
-    };
-    let accepted = state.replay(r.index, r.time, r.payload).outcome?;
-    if accepted.repeated {
-        return Err(refuse("the command stands in the log twice".into()));
-    }
-    Ok(())
 }

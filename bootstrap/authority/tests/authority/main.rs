@@ -4,6 +4,7 @@
 mod damage;
 mod disk;
 mod errors;
+mod history;
 mod kill;
 mod load;
 mod membership;
