@@ -291,7 +291,7 @@ async fn read(
     ready: oneshot::Sender<SandboxReport>,
 ) -> Result<std::convert::Infallible, Broken> {
     let mut frames = Frames::default();
-    let FromChild::Ready(sandbox) = frames.next(pipe).await? else {
+    let FromChild::Ready(sandbox) = frames.next(pipe, events).await? else {
         return Err(Broken::Nonsense("the first answer is not readiness".to_owned()));
     };
     let event = Event::Ready {
@@ -300,7 +300,7 @@ async fn read(
     events.send(event).await.map_err(|_| Broken::Abandoned)?;
     let _ = ready.send(sandbox);
     loop {
-        let frame = frames.next(pipe).await?;
+        let frame = frames.next(pipe, events).await?;
         if let Some(event) = link.receive(frame)? {
             events.send(event).await.map_err(|_| Broken::Abandoned)?;
         }
@@ -315,7 +315,12 @@ struct Frames {
 }
 
 impl Frames {
-    async fn next(&mut self, pipe: &mut OwnedReadHalf) -> Result<FromChild, Broken> {
+    /// The next frame; gives up when nobody listens to the events any more.
+    async fn next(
+        &mut self,
+        pipe: &mut OwnedReadHalf,
+        events: &mpsc::Sender<Event>,
+    ) -> Result<FromChild, Broken> {
         loop {
             let have = self.buffer.get(self.used..).unwrap_or_default();
             if let Some((prefix, rest)) = have.split_first_chunk::<FRAME_PREFIX_LEN>() {
@@ -329,7 +334,12 @@ impl Frames {
             self.buffer.drain(..self.used);
             self.used = 0;
             self.buffer.reserve(READ_AT_ONCE);
-            if pipe.read_buf(&mut self.buffer).await.map_or(true, |n| n == 0) {
+            // Both futures may be dropped half way: a read takes nothing until it is complete.
+            let read = tokio::select! {
+                read = pipe.read_buf(&mut self.buffer) => read,
+                () = events.closed() => return Err(Broken::Abandoned),
+            };
+            if read.map_or(true, |n| n == 0) {
                 return Err(Broken::Ended);
             }
         }

@@ -25,7 +25,7 @@ use std::path::Path;
 /// One layer of the sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layer {
-    /// Stable name: `environment`, `descriptors`, `parent_death`, `user_namespace`, `net_namespace`,
+    /// Stable name: `descriptors`, `environment`, `oom_first`, `parent_death`, `user_namespace`, `net_namespace`,
     /// `ipc_namespace`, `rlimits`, `no_new_privs`, `undumpable`, `landlock_fs`, `landlock_net`,
     /// `landlock_scope`, `seccomp`.
     pub name: String,
@@ -97,6 +97,7 @@ pub(crate) struct Bounds<'a> {
 /// Puts the box on. Must run while the process has one thread.
 pub(crate) fn enter(bounds: &Bounds<'_>, report: &mut SandboxReport) {
     report.note("environment", process::environment_is_empty());
+    report.note("oom_first", process::first_to_go());
     namespaces::enter(report);
     report.note("parent_death", process::follow_parent(bounds.parent));
     report.note("rlimits", limits::apply(bounds));

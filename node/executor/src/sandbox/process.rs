@@ -21,6 +21,13 @@ pub(super) fn environment_is_empty() -> Result<String, String> {
     }
 }
 
+/// When the machine runs out of memory, guests go before the daemon.
+pub(super) fn first_to_go() -> Result<String, String> {
+    const SCORE: &str = "800";
+    std::fs::write("/proc/self/oom_score_adj", SCORE).map_err(|e| e.to_string())?;
+    Ok(format!("score {SCORE}"))
+}
+
 pub(super) fn no_new_privs() -> Result<String, String> {
     rustix::thread::set_no_new_privs(true).map_err(|e| e.to_string())?;
     Ok("set".to_owned())

@@ -25,6 +25,7 @@ async fn every_layer_is_reported() {
     let all = [
         "descriptors",
         "environment",
+        "oom_first",
         "user_namespace",
         "net_namespace",
         "ipc_namespace",
