@@ -8,7 +8,7 @@ use crate::wire::{FromChild, Init, Role, ToChild};
 use hive_protocol::codec::{self, FRAME_PREFIX_LEN, Message};
 use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -46,6 +46,12 @@ impl Compiler {
 
     pub(super) fn max_module(&self) -> u64 {
         self.config.max_module
+    }
+
+    /// An empty directory with `in` and `work` for one process.
+    pub(super) async fn build_dir(&self) -> std::io::Result<PathBuf> {
+        let cache = Arc::clone(&self.cache);
+        blocking(move || cache.build_dir()).await
     }
 
     /// The artefact of a module; `fresh` passes over the cache.

@@ -10,7 +10,8 @@ use crate::wire::{FromChild, ToChild};
 use hive_protocol::codec::{self, CodecError, FRAME_PREFIX_LEN, Message};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -32,6 +33,8 @@ pub(super) struct Link {
 struct State {
     /// Why the process is gone, once it is.
     dead: Option<String>,
+    /// Why it was killed by the watchdog.
+    stuck: Option<String>,
     tasks: BTreeMap<u64, Unfinished>,
     loads: BTreeMap<ProgramId, VecDeque<oneshot::Sender<Option<Failure>>>>,
     probes: BTreeMap<u32, oneshot::Sender<ProbeResult>>,
@@ -41,6 +44,10 @@ struct State {
 struct Unfinished {
     log_bytes: u64,
     files: u32,
+    /// Wall clock limit of its run.
+    wall: Duration,
+    /// When it started to run.
+    since: Option<Instant>,
 }
 
 /// Why the pipe was given up.
@@ -61,6 +68,7 @@ impl Link {
     pub(super) fn open(
         process: Process,
         events: mpsc::Sender<Event>,
+        grace: Duration,
     ) -> (Arc<Self>, oneshot::Receiver<SandboxReport>) {
         let (read, write) = process.pipe.into_split();
         let link = Arc::new(Self {
@@ -72,6 +80,7 @@ impl Link {
         let (ready, is_ready) = oneshot::channel();
         tokio::spawn(write_all(Arc::clone(&link), write));
         tokio::spawn(serve(Arc::clone(&link), read, events, ready));
+        tokio::spawn(watch(Arc::downgrade(&link), grace));
         (link, is_ready)
     }
 
@@ -116,6 +125,8 @@ impl Link {
                 place.insert(Unfinished {
                     log_bytes: limits.output_bytes,
                     files: limits.files.min(MAX_FILES),
+                    wall: Duration::from_millis(limits.wall_ms),
+                    since: None,
                 });
             }
         }
@@ -184,7 +195,11 @@ impl Link {
         let nonsense = |why: &str| Err(Broken::Nonsense(why.to_owned()));
         let mut state = lock(&self.state);
         match frame {
-            FromChild::Started { task } if state.tasks.contains_key(&task) => {
+            FromChild::Started { task } => {
+                let Some(unfinished) = state.tasks.get_mut(&task) else {
+                    return nonsense("start of an unknown task");
+                };
+                unfinished.since = Some(Instant::now());
                 Ok(Some(Event::Started { task }))
             }
             FromChild::Log { task, stream, bytes } => {
@@ -221,9 +236,30 @@ impl Link {
                 }
                 Ok(None)
             }
-            FromChild::Ready(_) | FromChild::Compiled { .. } | FromChild::Started { .. } => {
-                nonsense("an answer nobody asked for")
-            }
+            FromChild::Ready(_) | FromChild::Compiled { .. } => nonsense("an answer nobody asked for"),
+        }
+    }
+}
+
+/// Kills a process that does not end a task in spite of its limits: stopped, swapped out, waiting for a
+/// dead disk, or in foreign hands.
+async fn watch(link: Weak<Link>, grace: Duration) {
+    let period = grace.min(Duration::from_secs(1));
+    loop {
+        tokio::time::sleep(period).await;
+        let Some(link) = link.upgrade() else { return };
+        let mut state = lock(&link.state);
+        if state.dead.is_some() || state.stuck.is_some() {
+            return;
+        }
+        let overdue = |t: &Unfinished| {
+            t.since
+                .is_some_and(|since| since.elapsed() > t.wall.saturating_add(grace))
+        };
+        if let Some((task, _)) = state.tasks.iter().find(|(_, t)| overdue(t)) {
+            state.stuck = Some(format!("task {task} did not end at its time limit"));
+            link.guard.kill();
+            return;
         }
     }
 }
@@ -264,6 +300,9 @@ async fn serve(
     }
     let unfinished = {
         let mut state = lock(&link.state);
+        if let Some(stuck) = state.stuck.take() {
+            reason = format!("{stuck} ({reason})");
+        }
         state.dead = Some(reason.clone());
         state.loads.clear();
         state.probes.clear();

@@ -9,6 +9,7 @@ mod process;
 mod stage;
 
 use crate::lease::{BoxFuture, EVENT_QUEUE, Executor, Lease, LeaseConfig, MAX_SLOTS, SpawnError};
+use crate::sandbox::SandboxReport;
 use crate::wire::{Init, Role, ToChild};
 use cache::Cache;
 use compile::Compiler;
@@ -39,6 +40,8 @@ pub struct WasmConfig {
     pub compile_memory: u64,
     /// Compiled modules kept on disk, in bytes; the least recently used go first.
     pub cache_bytes: u64,
+    /// How long after its time limit a task may take to end before its whole process is killed.
+    pub stuck_grace: Duration,
 }
 
 impl WasmConfig {
@@ -52,6 +55,7 @@ impl WasmConfig {
             compile_wall: Duration::from_secs(10),
             compile_memory: 512 << 20,
             cache_bytes: 2 << 30,
+            stuck_grace: Duration::from_secs(10),
         }
     }
 }
@@ -77,7 +81,31 @@ impl WasmExecutor {
         Ok(Self { config, compiler })
     }
 
-    async fn start(&self, lease: LeaseConfig) -> Result<Lease, SpawnError> {
+    /// Starts an executor process only to see what sandbox this machine grants: decides what a worker
+    /// may offer, before any lease.
+    ///
+    /// # Errors
+    /// As [`Executor::spawn`].
+    pub async fn sandbox(&self) -> Result<SandboxReport, SpawnError> {
+        let failed = |what: &str| {
+            let what = format!("directory for a trial: {what}");
+            move |source| SpawnError::Spawn { what, source }
+        };
+        let dir = self.compiler.build_dir().await.map_err(failed("make"))?;
+        let config = LeaseConfig {
+            dir: dir.clone(),
+            slots: 1,
+            memory_bytes: 0,
+            file_bytes: 0,
+        };
+        let report = self.start(config).await.map(|(_, report)| report);
+        blocking(move || stage::remove_tree(&dir))
+            .await
+            .map_err(failed("remove"))?;
+        report
+    }
+
+    async fn start(&self, lease: LeaseConfig) -> Result<(Lease, SandboxReport), SpawnError> {
         if lease.slots == 0 || lease.slots > MAX_SLOTS {
             return Err(SpawnError::Config(format!(
                 "{} slots; 1 to {MAX_SLOTS} are possible",
@@ -100,7 +128,7 @@ impl WasmExecutor {
                 source,
             })?;
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
-        let (link, ready) = Link::open(process, events);
+        let (link, ready) = Link::open(process, events, self.config.stuck_grace);
         link.send(&ToChild::Init(init))
             .map_err(|e| SpawnError::NotReady(e.to_string()))?;
         let sandbox = match tokio::time::timeout(READY_TIME, ready).await {
@@ -119,10 +147,11 @@ impl WasmExecutor {
         }
         let lease = LeaseConfig { dir, ..lease };
         let handle = handle::Handle::new(link, Arc::clone(&self.compiler), lease, sandbox.contained());
-        Ok(Lease {
+        let lease = Lease {
             handle: Box::new(handle),
             events: receiver,
-        })
+        };
+        Ok((lease, sandbox))
     }
 }
 
@@ -132,7 +161,7 @@ impl Executor for WasmExecutor {
     }
 
     fn spawn(&self, config: LeaseConfig) -> BoxFuture<'_, Result<Lease, SpawnError>> {
-        Box::pin(self.start(config))
+        Box::pin(async move { self.start(config).await.map(|(lease, _)| lease) })
     }
 }
 

@@ -1,9 +1,10 @@
 //! Death of the process, of its parent, and of the lease.
 
 use crate::guests::{NOOP, SPIN};
-use crate::support::{PATIENCE, bed, child, config};
+use crate::support::{PATIENCE, bed, child, config, on};
 use hive_executor::{
-    Event, Executor, LeaseConfig, Outcome, Registry, SubmitError, TaskRun, WasmConfig, WasmExecutor,
+    Event, Executor, LeaseConfig, Limits, Outcome, Registry, SandboxReport, SubmitError, TaskRun, WasmConfig,
+    WasmExecutor,
 };
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::path::PathBuf;
@@ -225,4 +226,56 @@ async fn a_full_lease_says_so() {
         }
     }
     assert_eq!(lost, hive_executor::MAX_IN_FLIGHT);
+}
+
+#[tokio::test]
+async fn a_process_that_stops_responding_is_killed() {
+    let cache = tempfile::tempdir().unwrap();
+    let grace = std::time::Duration::from_millis(200);
+    let config = WasmConfig {
+        stuck_grace: grace,
+        ..config(cache.path())
+    };
+    let mut bed = on(&WasmExecutor::new(config).unwrap(), 1, cache).await;
+    let run = bed.task(SPIN).await;
+    let task = run.task;
+    bed.handle
+        .submit(TaskRun {
+            limits: Limits {
+                wall_ms: 300,
+                ..Limits::default()
+            },
+            ..run
+        })
+        .await
+        .unwrap();
+    bed.started(task).await;
+    kill_process(pid(bed.handle.pid().unwrap()), Signal::STOP).unwrap();
+    let Event::Done(done) = bed.event().await else {
+        panic!("the task must end first")
+    };
+    assert_eq!(done.outcome.code(), Some("exec.died"));
+    let Event::Died { reason } = bed.event().await else {
+        panic!("then the lease")
+    };
+    assert!(reason.contains("did not end at its time limit"), "{reason}");
+}
+
+#[tokio::test]
+async fn the_sandbox_can_be_seen_without_a_lease() {
+    let cache = tempfile::tempdir().unwrap();
+    let report = WasmExecutor::new(config(cache.path()))
+        .unwrap()
+        .sandbox()
+        .await
+        .unwrap();
+    let lease = bed(1).await.sandbox;
+    let active = |r: &SandboxReport| {
+        r.layers
+            .iter()
+            .map(|l| (l.name.clone(), l.active))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(active(&report), active(&lease));
+    assert_eq!(std::fs::read_dir(cache.path().join("build")).unwrap().count(), 0);
 }
