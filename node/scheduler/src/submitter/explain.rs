@@ -33,7 +33,7 @@ pub struct Explain {
     /// Where it is now, for tasks with a worker.
     pub node: Option<NodeId>,
     /// Stable code of what keeps it; `ok` when nothing does.
-    pub code: &'static str,
+    pub code: String,
     /// The filters in order.
     pub funnel: Vec<Step>,
     /// The nearest fix, one line.
@@ -85,13 +85,13 @@ impl Submitter {
         Some(Explain {
             stage,
             node,
-            code,
+            code: code.to_owned(),
             funnel: funnel.steps,
             fix,
         })
     }
 
-    fn verdict(&self, job: &Job, stage: Stage, funnel: &Funnel) -> (&'static str, String) {
+    fn verdict<'a>(&self, job: &'a Job, stage: Stage, funnel: &'a Funnel) -> (&'a str, String) {
         match stage {
             Stage::Waiting => {}
             Stage::Assigned => return ("ok", "nothing to do: a worker has it".into()),
@@ -125,11 +125,6 @@ impl Submitter {
             );
         }
         if let Some((code, detail, _)) = &job.money {
-            let code = if code == "job.budget" {
-                "job.budget"
-            } else {
-                "wallet.insufficient"
-            };
             return (code, detail.clone());
         }
         (funnel.code, funnel.fix.clone())

@@ -253,7 +253,11 @@ impl Submitter {
             code: refusal.code.clone(),
             detail: refusal.detail.clone(),
         });
-        self.no_money(job, &refusal.code, &refusal.detail);
+        if is_about_payee(refusal) {
+            self.pause_worker(node, 1);
+        } else {
+            self.no_money(job, &refusal.code, &refusal.detail);
+        }
         self.drop_lease(no);
     }
 
@@ -297,4 +301,9 @@ impl Submitter {
 /// Whether the authority could not be asked, as against having refused.
 pub(super) fn is_away(refusal: &Refusal) -> bool {
     refusal.code.starts_with("authority.")
+}
+
+/// Whether a refused hold is the payee's matter, so that another worker may well be paid.
+fn is_about_payee(refusal: &Refusal) -> bool {
+    matches!(refusal.code.as_str(), "wallet.unknown_account" | "hold.exists")
 }

@@ -56,3 +56,18 @@ fn a_job_runs_on_all_workers_and_everyone_is_paid() {
         .position(|e| matches!(e, Effect::Event(Event::TaskEnded { index, .. }) if *index == TaskIndex(7)));
     assert!(journalled.unwrap() < said.unwrap());
 }
+
+#[test]
+fn two_workers_are_kept_busy_to_the_end() {
+    let mut hive = TestHive::new();
+    for _ in 0..2 {
+        let n = hive.worker(1);
+        hive.workers[n].task_ms = 50;
+    }
+    let job = hive.submit(TestHive::spec(200));
+    let start = hive.now;
+    assert!(hive.run_until(60_000, |h| finished(h, job)));
+    let took = hive.now.since(start).0;
+    // A bare pool of two takes five seconds.
+    assert!(took * 95 <= 5_000 * 100, "{took} ms");
+}

@@ -40,7 +40,7 @@ fn a_stopped_task_is_final_and_the_rest_goes_on() {
     let job = hive.submit(TestHive::spec(4));
     assert!(hive.run_until(MINUTE, |h| running(h, job) == 1));
     let explain = hive.submitter.explain(job, TaskIndex(0)).unwrap();
-    assert_eq!((explain.stage, explain.code), ("running", "ok"));
+    assert_eq!((explain.stage, explain.code.as_str()), ("running", "ok"));
     hive.input(Input::StopTask {
         job,
         index: TaskIndex(0),

@@ -186,11 +186,10 @@ impl Lease {
             return slots;
         }
         let ahead = match self.average_us {
-            // Never measured: one more each hides the round trip to the executor.
-            0 => 1,
-            us if us < 1_000 => max_ahead,
-            us if us < 20_000 => 2,
-            _ => 0,
+            us if us > 0 && us < 1_000 => max_ahead,
+            us if us > 0 && us < 20_000 => 2,
+            // One more each hides the round trip to the executor, however long tasks are.
+            _ => 1,
         };
         slots + slots * (ahead.min(max_ahead) as usize)
     }
