@@ -21,7 +21,7 @@ use hive_protocol::{
     command::Refusal,
     credential::Credential,
     ids::{AccountId, NodeId},
-    time::Timestamp,
+    time::{MAX_CLOCK_SKEW, Timestamp},
 };
 use hive_state::{Accepted, Applied, Entry, Liveness, Prepared, State};
 use std::{
@@ -122,6 +122,14 @@ impl Core {
             counts: Counts::default(),
         };
         this.publish(None);
+        let behind = lock(&this.metrics).clock_behind;
+        if behind > MAX_CLOCK_SKEW {
+            tracing::warn!(
+                target: "hive_authority",
+                "ledger.clock: this machine's clock is {} s behind the newest record; commands are refused as expired until it has caught up. Set the clock if it is wrong",
+                behind.0 / 1000
+            );
+        }
         this
     }
 
@@ -234,6 +242,7 @@ impl Core {
         m.heartbeats += counts.heartbeats;
         m.entries = self.log.durable().next;
         m.last_time = self.log.durable().time;
+        m.clock_behind = self.state.now().since((self.clock)());
         m.log_bytes = self.log.stats().bytes;
         m.minted = self.state.ledger().minted();
         (m.available, m.held) = totals;

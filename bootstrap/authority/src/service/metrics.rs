@@ -1,6 +1,9 @@
 //! Counts and times of the authority, for `/metrics` and `status`.
 
-use hive_protocol::{money::MicroCpt, time::Timestamp};
+use hive_protocol::{
+    money::MicroCpt,
+    time::{Millis, Timestamp},
+};
 use std::time::Duration;
 
 /// Upper bounds of the fsync histogram's buckets in milliseconds; one more bucket holds the rest.
@@ -15,6 +18,9 @@ pub struct Metrics {
     pub entries: u64,
     /// Time of the newest record.
     pub last_time: Timestamp,
+    /// How far the clock is behind the newest record. Until it has caught up, commands that end before the newest
+    /// record's time are refused as expired: the clock is or was wrong.
+    pub clock_behind: Millis,
     /// Commands that took effect since the start.
     pub accepted: u64,
     /// Commands refused since the start.

@@ -38,6 +38,8 @@ enum Call {
     Write(usize, u64, Vec<u8>),
     Truncate(usize, u64),
     Sync(usize),
+    /// A sync that failed: the system forgets that these bytes were never written out, though they stay readable.
+    Drop(usize),
     /// The test's own note: this was acknowledged to somebody.
     Ack(u64),
 }
@@ -51,6 +53,14 @@ pub enum Fault {
     Short,
 }
 
+/// Syncs that say yes and do nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lie {
+    Everything,
+    /// Only those of the folder.
+    Names,
+}
+
 #[derive(Default)]
 struct Inner {
     start: Image,
@@ -58,8 +68,7 @@ struct Inner {
     names: BTreeMap<String, usize>,
     files: Vec<Vec<u8>>,
     segment: Option<u64>,
-    /// Says "synced" and does nothing.
-    lies: bool,
+    lies: Option<Lie>,
     calls: u64,
     fault: Option<(u64, Fault)>,
 }
@@ -91,9 +100,9 @@ impl Disk {
         disk
     }
 
-    /// From now on syncs say yes and do nothing.
-    pub fn lie(&self) {
-        self.lock().lies = true;
+    /// From now on these syncs say yes and do nothing.
+    pub fn lie(&self, lie: Lie) {
+        self.lock().lies = Some(lie);
     }
 
     /// The n-th call from now (0 is the next) fails once; the ones after it succeed.
@@ -154,6 +163,7 @@ impl Disk {
                     let calls = std::mem::take(&mut loose[*ino]);
                     calls.iter().for_each(|c| apply(&mut durable[*ino], c));
                 }
+                Call::Drop(ino) => loose[*ino].clear(),
                 Call::Ack(what) => acked.push(*what),
             }
         }
@@ -272,7 +282,7 @@ impl Storage for Disk {
     }
     fn sync_dir(&self) -> io::Result<()> {
         let (mut d, _) = self.call(false)?;
-        if !d.lies {
+        if d.lies.is_none() {
             d.journal.push(Call::SyncDir);
         }
         Ok(())
@@ -312,8 +322,12 @@ impl LogFile for Handle {
         Ok(())
     }
     fn sync_data(&self) -> io::Result<()> {
-        let (mut d, _) = self.0.call(false)?;
-        if !d.lies {
+        let called = self.0.call(false);
+        let Ok((mut d, _)) = called else {
+            self.0.lock().journal.push(Call::Drop(self.1));
+            return called.map(|_| ());
+        };
+        if d.lies != Some(Lie::Everything) {
             d.journal.push(Call::Sync(self.1));
         }
         Ok(())
