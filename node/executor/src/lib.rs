@@ -27,5 +27,6 @@ pub use registry::Registry;
 pub use sandbox::{Layer, Probe, ProbeResult, SandboxReport};
 pub use task::{
     Captured, Failure, InputFile, Limits, MAX_ARGS, MAX_ARGS_BYTES, MAX_FILES, MAX_INLINE, MAX_INPUTS,
-    MAX_MESSAGE, MAX_PAYLOAD, Outcome, OutputFile, ProgramId, Stdin, Stream, TaskDone, TaskRun, Usage,
+    MAX_MESSAGE, MAX_OUTPUT_DEPTH, MAX_PAYLOAD, Outcome, OutputFile, ProgramId, Stdin, Stream, TaskDone,
+    TaskRun, Usage,
 };

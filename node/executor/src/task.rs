@@ -18,6 +18,9 @@ pub const MAX_ARGS: usize = 4096;
 pub const MAX_INPUTS: usize = 1024;
 /// Output files one task may ever be allowed, whatever its limits say: their names travel in one frame.
 pub const MAX_FILES: u32 = 10_000;
+/// Directories inside each other below `/out` and `/tmp`, the file included. Deeper trees cannot be
+/// named in one path on every file system.
+pub const MAX_OUTPUT_DEPTH: usize = 32;
 /// Bytes of all output paths together in one result.
 pub const MAX_PATH_BYTES: usize = 2 << 20;
 /// Bytes of a failure's text; longer texts are cut.

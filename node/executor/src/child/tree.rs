@@ -2,13 +2,10 @@
 //! a link, never goes deeper or further than the limits.
 
 use super::control::Stop;
-use crate::task::{Limits, MAX_FILES, MAX_PATH_BYTES, OutputFile};
+use crate::task::{Limits, MAX_FILES, MAX_OUTPUT_DEPTH, MAX_PATH_BYTES, OutputFile};
 use std::fs::Metadata;
 use std::io::ErrorKind;
 use std::path::Path;
-
-/// Directories inside each other. Deeper trees cannot be named in one path on every file system.
-const MAX_DEPTH: usize = 32;
 
 /// What a task has on disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -123,10 +120,10 @@ fn walk(top: &Path, visit: &mut dyn FnMut(&str, &Metadata) -> Result<(), Stop>) 
             };
             visit(&relative, &meta)?;
             if meta.is_dir() {
-                if depth + 1 >= MAX_DEPTH {
+                if depth + 1 >= MAX_OUTPUT_DEPTH {
                     return Err(Stop::Files {
                         what: "directories inside each other",
-                        limit: MAX_DEPTH as u64,
+                        limit: MAX_OUTPUT_DEPTH as u64,
                     });
                 }
                 open.push((relative, depth + 1));
@@ -187,7 +184,7 @@ mod tests {
     #[test]
     fn a_deep_tree_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let deep = ["d"; MAX_DEPTH + 1].join("/");
+        let deep = ["d"; MAX_OUTPUT_DEPTH + 1].join("/");
         fs::create_dir_all(dir.path().join(deep)).unwrap();
         let wide = Limits {
             files: 1000,

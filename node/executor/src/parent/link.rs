@@ -1,11 +1,11 @@
 //! The pipe to one lease's executor process: requests out, answers in, and the promise that every task
 //! ends exactly once whatever happens to the process. What comes in is checked as if a guest wrote it.
 
-use super::lock;
 use super::process::{Guard, Process};
+use super::{lock, stage};
 use crate::lease::{Event, MAX_IN_FLIGHT, SubmitError};
 use crate::sandbox::{ProbeResult, SandboxReport};
-use crate::task::{Failure, Limits, MAX_FILES, ProgramId, TaskDone};
+use crate::task::{Captured, Failure, Limits, MAX_FILES, MAX_INLINE, MAX_OUTPUT_DEPTH, ProgramId, TaskDone};
 use crate::wire::{FromChild, ToChild};
 use hive_protocol::codec::{self, CodecError, FRAME_PREFIX_LEN, Message};
 use std::collections::btree_map::Entry;
@@ -212,13 +212,14 @@ impl Link {
                 }
                 Ok(Some(Event::Log { task, stream, bytes }))
             }
-            FromChild::Done(done) => match state.tasks.get(&done.task) {
-                Some(unfinished) if done.files.len() <= unfinished.files as usize => {
-                    state.tasks.remove(&done.task);
-                    Ok(Some(Event::Done(done)))
-                }
-                _ => nonsense("the end of an unknown task, or too many files"),
-            },
+            FromChild::Done(done) => {
+                let Some(unfinished) = state.tasks.get(&done.task) else {
+                    return nonsense("the end of an unknown task");
+                };
+                check_done(&done, unfinished)?;
+                state.tasks.remove(&done.task);
+                Ok(Some(Event::Done(done)))
+            }
             FromChild::Loaded { program, failure } => {
                 let waiters = state.loads.get_mut(&program);
                 if let Some(waiter) = waiters.and_then(VecDeque::pop_front) {
@@ -239,6 +240,26 @@ impl Link {
             FromChild::Ready(_) | FromChild::Compiled { .. } => nonsense("an answer nobody asked for"),
         }
     }
+}
+
+/// Whether what the process says a task left behind can be so.
+fn check_done(done: &TaskDone, unfinished: &Unfinished) -> Result<(), Broken> {
+    let inline =
+        |captured: &Captured| matches!(captured, Captured::Inline(bytes) if bytes.len() > MAX_INLINE);
+    let why = if done.files.len() > unfinished.files as usize {
+        "more files than allowed"
+    } else if inline(&done.stdout) || inline(&done.stderr) {
+        "more output by value than allowed"
+    } else if done
+        .files
+        .iter()
+        .any(|f| !stage::is_plain(&f.path, MAX_OUTPUT_DEPTH))
+    {
+        "an output's path leads elsewhere"
+    } else {
+        return Ok(());
+    };
+    Err(Broken::Nonsense(why.to_owned()))
 }
 
 /// Kills a process that does not end a task in spite of its limits: stopped, swapped out, waiting for a
@@ -382,5 +403,114 @@ impl Frames {
                 return Err(Broken::Ended);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use crate::task::{Outcome, OutputFile, Stream, Usage};
+
+    /// A link to a process that neither listens nor answers, with one unfinished task.
+    async fn link() -> (Arc<Link>, mpsc::Receiver<Event>) {
+        let process = super::super::process::start(std::path::Path::new("/usr/bin/yes"))
+            .await
+            .unwrap();
+        let (events, receiver) = mpsc::channel(4);
+        let (link, _ready) = Link::open(process, events, Duration::from_secs(60));
+        let limits = Limits {
+            files: 1,
+            output_bytes: 10,
+            ..Limits::default()
+        };
+        link.submit(7, &limits, &ToChild::Cancel { task: 7 }).unwrap();
+        (link, receiver)
+    }
+
+    fn done(task: u64) -> TaskDone {
+        let (stdout, stderr) = (Captured::default(), Captured::default());
+        TaskDone {
+            task,
+            outcome: Outcome::Exited(0),
+            usage: Usage::default(),
+            stdout,
+            stderr,
+            files: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn lies_of_a_process_in_foreign_hands_are_caught() {
+        let (link, _events) = link().await;
+        let file = |path: &str| OutputFile {
+            path: path.to_owned(),
+            bytes: 1,
+        };
+        let files = |paths: &[&str]| paths.iter().map(|p| file(p)).collect::<Vec<_>>();
+        let end = |done: TaskDone| FromChild::Done(Box::new(done));
+        let lies = [
+            FromChild::Ready(SandboxReport::default()),
+            FromChild::Compiled { failure: None },
+            FromChild::Started { task: 8 },
+            FromChild::Log {
+                task: 8,
+                stream: Stream::Out,
+                bytes: vec![0],
+            },
+            FromChild::Log {
+                task: 7,
+                stream: Stream::Out,
+                bytes: vec![0; 11],
+            },
+            end(done(8)),
+            end(TaskDone {
+                files: files(&["a", "b"]),
+                ..done(7)
+            }),
+            end(TaskDone {
+                files: files(&["../../key"]),
+                ..done(7)
+            }),
+            end(TaskDone {
+                files: files(&["/etc/shadow"]),
+                ..done(7)
+            }),
+            end(TaskDone {
+                stdout: Captured::Inline(vec![0; MAX_INLINE + 1]),
+                ..done(7)
+            }),
+        ];
+        for lie in lies {
+            assert!(
+                matches!(link.receive(lie.clone()), Err(Broken::Nonsense(_))),
+                "{lie:?}"
+            );
+        }
+        assert!(
+            link.receive(FromChild::Log {
+                task: 7,
+                stream: Stream::Err,
+                bytes: vec![0; 10]
+            })
+            .unwrap()
+            .is_some()
+        );
+        assert!(link.receive(end(done(7))).unwrap().is_some());
+        assert!(link.receive(end(done(7))).is_err(), "a task ends once");
+        link.kill();
+    }
+
+    #[tokio::test]
+    async fn an_unfinished_task_is_lost_with_its_process() {
+        let (link, mut events) = link().await;
+        link.kill();
+        let Some(Event::Done(lost)) = events.recv().await else {
+            panic!("no end")
+        };
+        assert_eq!((lost.task, lost.outcome.code()), (7, Some("exec.died")));
+        assert!(matches!(events.recv().await, Some(Event::Died { .. })));
+        assert!(events.recv().await.is_none());
+        assert_eq!(link.in_flight(), 0);
     }
 }

@@ -12,22 +12,25 @@ const MAX_COMPONENT: usize = 255;
 /// Components of an input's name.
 const MAX_DEPTH: usize = 8;
 
-/// Whether an input's name is a plain relative path.
-pub(super) fn check_name(name: &str) -> std::result::Result<(), String> {
-    let parts: Vec<_> = Path::new(name).components().collect();
+/// Whether a name is a plain relative path of at most `depth` components.
+pub(super) fn is_plain(name: &str, depth: usize) -> bool {
+    let parts: Vec<_> = Path::new(name)
+        .components()
+        .take(depth.saturating_add(1))
+        .collect();
     let plain = |c: &Component<'_>| matches!(c, Component::Normal(part) if part.len() <= MAX_COMPONENT);
     // `components` swallows "a//b", "a/./b" and a trailing slash: such a name would not be found by it.
     let exact = name.split('/').count() == parts.len();
-    if parts.is_empty()
-        || parts.len() > MAX_DEPTH
-        || !exact
-        || !parts.iter().all(plain)
-        || name.contains('\0')
-    {
-        let shown: String = name.escape_debug().take(100).collect();
-        return Err(format!("input name \"{shown}\" is not a plain relative path"));
+    !parts.is_empty() && parts.len() <= depth && exact && parts.iter().all(plain) && !name.contains('\0')
+}
+
+/// Whether an input's name can be placed.
+pub(super) fn check_name(name: &str) -> std::result::Result<(), String> {
+    if is_plain(name, MAX_DEPTH) {
+        return Ok(());
     }
-    Ok(())
+    let shown: String = name.escape_debug().take(100).collect();
+    Err(format!("input name \"{shown}\" is not a plain relative path"))
 }
 
 /// What to place for one task.
