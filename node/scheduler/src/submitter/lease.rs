@@ -111,7 +111,8 @@ impl Lease {
     pub(super) fn counts(&self) -> bool {
         matches!(self.phase, Phase::Holding | Phase::Requesting | Phase::Active)
             && !self.draining
-            && self.predecessor.is_none()
+            // An heir counts from the moment it takes the old lease's place.
+            && (self.predecessor.is_none() || self.phase == Phase::Active)
     }
 
     /// Tasks it should have in hand: enough to be busy for `queue_ms`, never more than the worker takes.

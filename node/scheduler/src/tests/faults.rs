@@ -332,3 +332,22 @@ fn a_draining_worker_gives_its_queue_back_and_finishes_what_runs() {
     assert_eq!(hive.earned(a), MicroCpt(2));
     assert_eq!(hive.workers[b].ran.len(), 10);
 }
+
+#[test]
+fn of_two_results_of_one_task_the_first_is_used_and_both_are_paid() {
+    let mut hive = TestHive::new();
+    let a = hive.worker(1);
+    let b = hive.worker(1);
+    // So far away that the cancellation of the second copy crosses its result.
+    hive.latency = hive_protocol::time::Millis(400);
+    for (n, ms) in [(a, 4_000), (b, 1_500)] {
+        hive.workers[n].slow = [(0, 1), (1, ms)].into();
+    }
+    let job = hive.submit(TestHive::spec(2));
+    ends_and_settles(&mut hive, job, MINUTE);
+    assert_eq!(hive.submitter.counters().doubled, 1);
+    assert_eq!(hive.submitter.counters().late_results, 1);
+    assert_eq!(hive.total_runs(1), 2);
+    assert_eq!(hive.journalled(job, 1), 1);
+    assert_eq!(hive.earned(a).0 + hive.earned(b).0, 3, "both were work");
+}

@@ -9,11 +9,16 @@ use hive_protocol::{
     ids::LeaseId,
     keys::Signed,
     receipt::Receipt,
+    task::{Outcome, TaskResult},
     work::{LeaseBody, MAX_TASKS_IN_MESSAGE, RECEIPT_EVERY, RECEIPT_EVERY_TASKS},
 };
+use std::collections::VecDeque;
 
 /// Room in the link that reports leave free for receipts and the last word.
 const RESERVE: usize = 16;
+/// Bytes after which a report is full. One result alone may be about 1.2 MiB (256 inline outputs), the frame
+/// limit is 2 MiB.
+const MAX_REPORT_BYTES: usize = 512 << 10;
 
 impl Worker {
     /// Works through all leases in which something has happened.
@@ -51,8 +56,7 @@ impl Worker {
             }
         }
         while lease.link.room() > RESERVE && !lease.results.is_empty() {
-            let n = lease.results.len().min(MAX_TASKS_IN_MESSAGE);
-            let results: Vec<_> = lease.results.drain(..n).collect();
+            let results = next_batch(&mut lease.results);
             for result in &results {
                 if payment::is_payable(&result.outcome) {
                     lease.tasks += 1;
@@ -194,5 +198,81 @@ impl Worker {
         self.give_back(id, granted);
         self.event(event);
         self.resources_changed();
+    }
+}
+
+/// Takes as many results as fit one message, at least one.
+fn next_batch(results: &mut VecDeque<TaskResult>) -> Vec<TaskResult> {
+    let mut bytes = 0;
+    let mut n = 0;
+    for result in results.iter().take(MAX_TASKS_IN_MESSAGE) {
+        bytes += weight(result);
+        if n > 0 && bytes > MAX_REPORT_BYTES {
+            break;
+        }
+        n += 1;
+    }
+    results.drain(..n).collect()
+}
+
+/// About how many bytes a result takes in a message.
+fn weight(result: &TaskResult) -> usize {
+    let blobs: usize = result
+        .blobs()
+        .map(|b| 64 + b.inline.as_ref().map_or(0, Vec::len))
+        .sum();
+    let paths: usize = result.outputs.iter().map(|o| o.path.len() + 8).sum();
+    let text = match &result.outcome {
+        Outcome::Failed { code, detail, .. } => code.len() + detail.len(),
+        Outcome::Exited(_) => 0,
+    };
+    96 + blobs + paths + text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hive_protocol::{
+        codec,
+        ids::TaskIndex,
+        task::{BlobRef, MAX_INLINE, MAX_OUTPUTS, OutputFile, Usage},
+        work::{WorkFrame, WorkMsg},
+    };
+
+    #[test]
+    fn the_heaviest_reports_fit_a_frame() {
+        let heavy = |i: u32| TaskResult {
+            index: TaskIndex(i),
+            attempt: 1,
+            outcome: Outcome::Exited(0),
+            stdout: Some(BlobRef::of(&[1; MAX_INLINE])),
+            stderr: Some(BlobRef::of(&[2; MAX_INLINE])),
+            outputs: (0..MAX_OUTPUTS)
+                .map(|n| OutputFile {
+                    path: format!("{n}{}", "x".repeat(200)),
+                    blob: BlobRef::of(&[3; MAX_INLINE]),
+                })
+                .collect(),
+            usage: Usage::default(),
+        };
+        let mut waiting: VecDeque<_> = (0..10).map(heavy).collect();
+        let mut small = heavy(10);
+        small.outputs.clear();
+        waiting.extend((0..200).map(|_| small.clone()));
+        let mut messages = 0;
+        while !waiting.is_empty() {
+            let body = LeaseBody::Results(next_batch(&mut waiting));
+            let frame = WorkFrame {
+                messages: vec![WorkMsg::Lease {
+                    lease: LeaseId([1; 16]),
+                    seq: 1,
+                    ack: 0,
+                    body,
+                }],
+            };
+            assert!(codec::seal(&frame).is_ok());
+            messages += 1;
+        }
+        assert!((12..20).contains(&messages), "{messages}");
     }
 }

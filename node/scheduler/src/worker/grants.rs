@@ -137,10 +137,16 @@ impl Worker {
         if request.price.per_gfuel > MicroCpt::ZERO && grant.amount == MicroCpt::ZERO {
             return Err(no("lease.hold_invalid", "the hold is empty".into()));
         }
-        let of_peer = self.peers.get(&from).map_or(0, |p| p.leases.len());
+        let of_peer = self.peers.get(&from).map_or(0, |p| {
+            p.leases
+                .iter()
+                .filter_map(|id| self.leases.get(id))
+                .filter(|l| l.phase != Phase::Settling)
+                .count()
+        });
         if self.active_leases() >= MAX_LEASES
             || self.leases.len() >= MAX_LEASES + MAX_SETTLING
-            || of_peer >= MAX_LEASES_PER_PEER + MAX_SETTLING / 8
+            || of_peer >= MAX_LEASES_PER_PEER
         {
             return Err(no("lease.no_room", "too many leases".into()));
         }
