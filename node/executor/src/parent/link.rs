@@ -1,17 +1,17 @@
 //! The pipe to one lease's executor process: requests out, answers in, and the promise that every task
 //! ends exactly once whatever happens to the process. What comes in is checked as if a guest wrote it.
 
+use super::lock;
 use super::process::{Guard, Process};
-use super::{lock, stage};
+use super::state::{Broken, State, Unfinished};
 use crate::lease::{Event, MAX_IN_FLIGHT, SubmitError};
 use crate::sandbox::{ProbeResult, SandboxReport};
-use crate::task::{Captured, Failure, Limits, MAX_FILES, MAX_INLINE, MAX_OUTPUT_DEPTH, ProgramId, TaskDone};
+use crate::task::{Failure, Limits, ProgramId, TaskDone};
 use crate::wire::{FromChild, ToChild};
 use hive_protocol::codec::{self, CodecError, FRAME_PREFIX_LEN, Message};
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -27,40 +27,6 @@ pub(super) struct Link {
     waiting: Mutex<Vec<u8>>,
     filled: Notify,
     state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// Why the process is gone, once it is.
-    dead: Option<String>,
-    /// Why it was killed by the watchdog.
-    stuck: Option<String>,
-    tasks: BTreeMap<u64, Unfinished>,
-    loads: BTreeMap<ProgramId, VecDeque<oneshot::Sender<Option<Failure>>>>,
-    probes: BTreeMap<u32, oneshot::Sender<ProbeResult>>,
-}
-
-/// What the process may still send about a task.
-struct Unfinished {
-    log_bytes: u64,
-    files: u32,
-    /// Wall clock limit of its run.
-    wall: Duration,
-    /// When it started to run.
-    since: Option<Instant>,
-}
-
-/// Why the pipe was given up.
-#[derive(Debug, thiserror::Error)]
-enum Broken {
-    #[error("the executor process has ended")]
-    Ended,
-    #[error("the executor process sent nonsense: {0}")]
-    Codec(#[from] CodecError),
-    #[error("the executor process sent nonsense: {0}")]
-    Nonsense(String),
-    #[error("the lease was given up")]
-    Abandoned,
 }
 
 impl Link {
@@ -122,12 +88,7 @@ impl Link {
             Entry::Vacant(place) => {
                 // The request goes out under the lock: the answer finds the entry.
                 self.send(frame).map_err(|e| invalid(e.to_string()))?;
-                place.insert(Unfinished {
-                    log_bytes: limits.output_bytes,
-                    files: limits.files.min(MAX_FILES),
-                    wall: Duration::from_millis(limits.wall_ms),
-                    since: None,
-                });
+                place.insert(Unfinished::new(limits));
             }
         }
         Ok(())
@@ -189,77 +150,6 @@ impl Link {
             .clone()
             .unwrap_or_else(|| "the executor process has ended".to_owned())
     }
-
-    /// Takes in one answer; what the caller should hear comes back.
-    fn receive(&self, frame: FromChild) -> Result<Option<Event>, Broken> {
-        let nonsense = |why: &str| Err(Broken::Nonsense(why.to_owned()));
-        let mut state = lock(&self.state);
-        match frame {
-            FromChild::Started { task } => {
-                let Some(unfinished) = state.tasks.get_mut(&task) else {
-                    return nonsense("start of an unknown task");
-                };
-                unfinished.since = Some(Instant::now());
-                Ok(Some(Event::Started { task }))
-            }
-            FromChild::Log { task, stream, bytes } => {
-                let Some(unfinished) = state.tasks.get_mut(&task) else {
-                    return nonsense("log of an unknown task");
-                };
-                match unfinished.log_bytes.checked_sub(bytes.len() as u64) {
-                    Some(left) => unfinished.log_bytes = left,
-                    None => return nonsense("more logs than the task's output limit"),
-                }
-                Ok(Some(Event::Log { task, stream, bytes }))
-            }
-            FromChild::Done(done) => {
-                let Some(unfinished) = state.tasks.get(&done.task) else {
-                    return nonsense("the end of an unknown task");
-                };
-                check_done(&done, unfinished)?;
-                state.tasks.remove(&done.task);
-                Ok(Some(Event::Done(done)))
-            }
-            FromChild::Loaded { program, failure } => {
-                let waiters = state.loads.get_mut(&program);
-                if let Some(waiter) = waiters.and_then(VecDeque::pop_front) {
-                    // Whoever waited may have given up.
-                    let _ = waiter.send(failure);
-                }
-                if state.loads.get(&program).is_some_and(VecDeque::is_empty) {
-                    state.loads.remove(&program);
-                }
-                Ok(None)
-            }
-            FromChild::Probed { id, result } => {
-                if let Some(waiter) = state.probes.remove(&id) {
-                    let _ = waiter.send(result);
-                }
-                Ok(None)
-            }
-            FromChild::Ready(_) | FromChild::Compiled { .. } => nonsense("an answer nobody asked for"),
-        }
-    }
-}
-
-/// Whether what the process says a task left behind can be so.
-fn check_done(done: &TaskDone, unfinished: &Unfinished) -> Result<(), Broken> {
-    let inline =
-        |captured: &Captured| matches!(captured, Captured::Inline(bytes) if bytes.len() > MAX_INLINE);
-    let why = if done.files.len() > unfinished.files as usize {
-        "more files than allowed"
-    } else if inline(&done.stdout) || inline(&done.stderr) {
-        "more output by value than allowed"
-    } else if done
-        .files
-        .iter()
-        .any(|f| !stage::is_plain(&f.path, MAX_OUTPUT_DEPTH))
-    {
-        "an output's path leads elsewhere"
-    } else {
-        return Ok(());
-    };
-    Err(Broken::Nonsense(why.to_owned()))
 }
 
 /// Kills a process that does not end a task in spite of its limits: stopped, swapped out, waiting for a
@@ -273,11 +163,7 @@ async fn watch(link: Weak<Link>, grace: Duration) {
         if state.dead.is_some() || state.stuck.is_some() {
             return;
         }
-        let overdue = |t: &Unfinished| {
-            t.since
-                .is_some_and(|since| since.elapsed() > t.wall.saturating_add(grace))
-        };
-        if let Some((task, _)) = state.tasks.iter().find(|(_, t)| overdue(t)) {
+        if let Some((task, _)) = state.tasks.iter().find(|(_, t)| t.is_overdue(grace)) {
             state.stuck = Some(format!("task {task} did not end at its time limit"));
             link.guard.kill();
             return;
@@ -361,7 +247,8 @@ async fn read(
     let _ = ready.send(sandbox);
     loop {
         let frame = frames.next(pipe, events).await?;
-        if let Some(event) = link.receive(frame)? {
+        let event = lock(&link.state).receive(frame)?;
+        if let Some(event) = event {
             events.send(event).await.map_err(|_| Broken::Abandoned)?;
         }
     }
@@ -410,100 +297,17 @@ impl Frames {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use crate::task::{Outcome, OutputFile, Stream, Usage};
-
-    /// A link to a process that neither listens nor answers, with one unfinished task.
-    async fn link() -> (Arc<Link>, mpsc::Receiver<Event>) {
-        let process = super::super::process::start(std::path::Path::new("/usr/bin/yes"))
-            .await
-            .unwrap();
-        let (events, receiver) = mpsc::channel(4);
-        let (link, _ready) = Link::open(process, events, Duration::from_secs(60));
-        let limits = Limits {
-            files: 1,
-            output_bytes: 10,
-            ..Limits::default()
-        };
-        link.submit(7, &limits, &ToChild::Cancel { task: 7 }).unwrap();
-        (link, receiver)
-    }
-
-    fn done(task: u64) -> TaskDone {
-        let (stdout, stderr) = (Captured::default(), Captured::default());
-        TaskDone {
-            task,
-            outcome: Outcome::Exited(0),
-            usage: Usage::default(),
-            stdout,
-            stderr,
-            files: Vec::new(),
-        }
-    }
-
-    #[tokio::test]
-    async fn lies_of_a_process_in_foreign_hands_are_caught() {
-        let (link, _events) = link().await;
-        let file = |path: &str| OutputFile {
-            path: path.to_owned(),
-            bytes: 1,
-        };
-        let files = |paths: &[&str]| paths.iter().map(|p| file(p)).collect::<Vec<_>>();
-        let end = |done: TaskDone| FromChild::Done(Box::new(done));
-        let lies = [
-            FromChild::Ready(SandboxReport::default()),
-            FromChild::Compiled { failure: None },
-            FromChild::Started { task: 8 },
-            FromChild::Log {
-                task: 8,
-                stream: Stream::Out,
-                bytes: vec![0],
-            },
-            FromChild::Log {
-                task: 7,
-                stream: Stream::Out,
-                bytes: vec![0; 11],
-            },
-            end(done(8)),
-            end(TaskDone {
-                files: files(&["a", "b"]),
-                ..done(7)
-            }),
-            end(TaskDone {
-                files: files(&["../../key"]),
-                ..done(7)
-            }),
-            end(TaskDone {
-                files: files(&["/etc/shadow"]),
-                ..done(7)
-            }),
-            end(TaskDone {
-                stdout: Captured::Inline(vec![0; MAX_INLINE + 1]),
-                ..done(7)
-            }),
-        ];
-        for lie in lies {
-            assert!(
-                matches!(link.receive(lie.clone()), Err(Broken::Nonsense(_))),
-                "{lie:?}"
-            );
-        }
-        assert!(
-            link.receive(FromChild::Log {
-                task: 7,
-                stream: Stream::Err,
-                bytes: vec![0; 10]
-            })
-            .unwrap()
-            .is_some()
-        );
-        assert!(link.receive(end(done(7))).unwrap().is_some());
-        assert!(link.receive(end(done(7))).is_err(), "a task ends once");
-        link.kill();
-    }
 
     #[tokio::test]
     async fn an_unfinished_task_is_lost_with_its_process() {
-        let (link, mut events) = link().await;
+        // A process that neither listens nor answers.
+        let process = super::super::process::start(std::path::Path::new("/usr/bin/yes"))
+            .await
+            .unwrap();
+        let (sender, mut events) = mpsc::channel(4);
+        let (link, _ready) = Link::open(process, sender, Duration::from_secs(60));
+        link.submit(7, &Limits::default(), &ToChild::Cancel { task: 7 })
+            .unwrap();
         link.kill();
         let Some(Event::Done(lost)) = events.recv().await else {
             panic!("no end")

@@ -7,6 +7,7 @@ mod handle;
 mod link;
 mod process;
 mod stage;
+mod state;
 
 use crate::lease::{BoxFuture, EVENT_QUEUE, Executor, Lease, LeaseConfig, MAX_SLOTS, SpawnError};
 use crate::sandbox::SandboxReport;
