@@ -7,9 +7,13 @@ use hive_protocol::{
     credential::Credential,
     gossip::DEMAND_LIFE,
     ids::{JobId, NodeId},
+    resources::Role,
     work::{MAX_SLOTS, Offer},
 };
 use hive_trust::rules::{may_run, rank_group};
+
+/// Up to so many known nodes it is worth counting whether all have answered.
+const SMALL_MESH: usize = 64;
 
 /// Why an offer is not taken, in the order in which it is looked at.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -138,10 +142,26 @@ impl Submitter {
                 }
                 job.offers_heard = job.offers_heard.saturating_add(1);
                 job.offers.insert(from, (offer, credential));
-                self.timers
-                    .set_earlier(Timer::Offers(id), now + self.config.offer_window);
+                let heard = job.offers.len();
+                if self.nodes.len() <= SMALL_MESH && heard >= self.workers_online() {
+                    // Everybody there is has answered: no need to wait for more.
+                    self.timers.clear(Timer::Offers(id));
+                    self.choose(id);
+                } else {
+                    self.timers
+                        .set_earlier(Timer::Offers(id), now + self.config.offer_window);
+                }
             }
         }
+    }
+
+    /// Workers known to be here; at least one.
+    fn workers_online(&self) -> usize {
+        self.nodes
+            .values()
+            .filter(|f| f.online && !f.leaving && f.credential.roles.contains(&Role::Worker))
+            .count()
+            .max(1)
     }
 
     /// The filters of mission.md, in their order.

@@ -4,6 +4,7 @@
 mod chaos;
 mod faults;
 mod flow;
+mod greedy;
 mod money;
 mod place;
 mod users;
