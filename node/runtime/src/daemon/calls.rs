@@ -40,14 +40,16 @@ impl Daemon {
             Call::Join { ticket, reply } => self.join(&ticket, reply),
             Call::Invite { request, reply } => self.invite(&request, reply),
             Call::InviteRevoke { invite, reply } => self.revoke(&invite, reply),
-            Call::Nodes { reply } => self.nodes(reply, |rows| Ok(rows)),
+            Call::Nodes { reply } => self.nodes(reply, Ok),
             Call::Node { node, reply } => self.nodes(reply, move |rows| find_node(&rows, &node).cloned()),
             Call::JobSubmit { request, reply } => self.submit(request, reply),
             Call::JobAdd { job, tasks, reply } => self.add(&job, tasks, reply),
             Call::JobClose { job, reply } => {
                 let answer = self.with_job(&job, |d, id| {
                     d.tell_submitter(Input::CloseJob { job: id });
-                    d.book.jobs.get_mut(&id).map(|e| e.standing.open = false);
+                    if let Some(entry) = d.book.jobs.get_mut(&id) {
+                        entry.standing.open = false;
+                    }
                     d.show_job(id)
                 });
                 let _ = reply.send(answer);
@@ -262,8 +264,8 @@ impl Daemon {
     }
 
     /// A job's sources are in the store: into the journal, then to the core, then answered.
-    pub(super) fn job_accepted(&mut self, accepted: Box<Result<Accepted, Refused>>, reply: Reply<JobView>) {
-        let answer = (*accepted).and_then(|accepted| self.take_job(accepted));
+    pub(super) fn job_accepted(&mut self, accepted: Result<Accepted, Refused>, reply: Reply<JobView>) {
+        let answer = accepted.and_then(|accepted| self.take_job(accepted));
         let _ = reply.send(answer);
     }
 
@@ -363,10 +365,10 @@ impl Daemon {
     pub(super) fn tasks_accepted(
         &mut self,
         job: JobId,
-        accepted: Box<Result<Vec<TaskMeta>, Refused>>,
+        accepted: Result<Vec<TaskMeta>, Refused>,
         reply: Reply<Vec<String>>,
     ) {
-        let answer = (*accepted).and_then(|tasks| {
+        let answer = accepted.and_then(|tasks| {
             let mut entry = self
                 .book
                 .jobs
@@ -469,10 +471,10 @@ impl Daemon {
         tokio::task::spawn_blocking(move || {
             let Some(result) = ended.result else { return };
             for (stderr, blob) in [(true, result.stderr), (false, result.stdout)] {
-                if let Some(blob) = blob {
-                    if !send_log(&store, &blob, stderr, &sender) {
-                        return;
-                    }
+                if let Some(blob) = blob
+                    && !send_log(&store, &blob, stderr, &sender)
+                {
+                    return;
                 }
             }
         });

@@ -209,10 +209,10 @@ impl Daemon {
             if mesh.submitter.poll_timeout().is_some_and(|at| at <= now) {
                 mesh.submitter.handle(now, hive_scheduler::submitter::Input::Tick);
             }
-            if let Some(worker) = mesh.worker.as_mut() {
-                if worker.poll_timeout().is_some_and(|at| at <= now) {
-                    worker.handle(now, hive_scheduler::worker::Input::Tick);
-                }
+            if let Some(worker) = mesh.worker.as_mut()
+                && worker.poll_timeout().is_some_and(|at| at <= now)
+            {
+                worker.handle(now, hive_scheduler::worker::Input::Tick);
             }
         }
     }
@@ -238,10 +238,10 @@ impl Daemon {
                 }
             }
             Inbox::WorkOpened(node, stream) => {
-                if let Some(mesh) = self.mesh.as_mut() {
-                    if mesh.work.opened(stream) {
-                        self.work_up(node);
-                    }
+                if let Some(mesh) = self.mesh.as_mut()
+                    && mesh.work.opened(stream)
+                {
+                    self.work_up(node);
                 }
             }
             Inbox::WorkInbound(node) => {
@@ -263,8 +263,8 @@ impl Daemon {
             Inbox::Credential(signed) => self.take_credential(*signed),
             Inbox::CredentialRefused(refused) => self.credential_refused(&refused),
             Inbox::Registry(nodes) => self.registry_heard(nodes),
-            Inbox::JobAccepted(accepted, reply) => self.job_accepted(accepted, reply),
-            Inbox::TasksAccepted(job, accepted, reply) => self.tasks_accepted(job, accepted, reply),
+            Inbox::JobAccepted(accepted, reply) => self.job_accepted(*accepted, reply),
+            Inbox::TasksAccepted(job, accepted, reply) => self.tasks_accepted(job, *accepted, reply),
             Inbox::Joined(joined, reply) => self.joined(*joined, reply),
         }
     }

@@ -131,8 +131,8 @@ impl Directory {
     /// Whether it is here: connected, or heard of within the life of a presence.
     #[must_use]
     pub fn is_online(&self, known: &Known, now: Timestamp) -> bool {
-        self.connected.contains_key(&known.view.node) && known.view.online
-            || known.view.online && now < known.heard + PRESENCE_LIFE
+        known.view.online
+            && (self.connected.contains_key(&known.view.node) || now < known.heard + PRESENCE_LIFE)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Known> {

@@ -85,21 +85,20 @@ impl Daemon {
                     body: LeaseBody::Tasks(orders),
                     ..
                 } = &message
+                    && let Some(mesh) = self.mesh.as_ref()
                 {
-                    if let Some(mesh) = self.mesh.as_ref() {
-                        let blobs = orders.iter().flat_map(|o| o.spec.blobs());
-                        mesh.grants
-                            .allow(*lease, to, blobs.filter(|b| b.inline.is_none()).map(|b| b.hash));
-                    }
+                    let blobs = orders.iter().flat_map(|o| o.spec.blobs());
+                    mesh.grants
+                        .allow(*lease, to, blobs.filter(|b| b.inline.is_none()).map(|b| b.hash));
                 }
                 self.send_work(Side::Submitter, to, message);
             }
             Effect::Connect { to } => {
-                if let Some(mesh) = self.mesh.as_mut() {
-                    if to != mesh.standing.node() {
-                        let addrs = mesh.directory.addrs(&to);
-                        mesh.work.connect(to, addrs);
-                    }
+                if let Some(mesh) = self.mesh.as_mut()
+                    && to != mesh.standing.node()
+                {
+                    let addrs = mesh.directory.addrs(&to);
+                    mesh.work.connect(to, addrs);
                 }
             }
             Effect::FetchResult {

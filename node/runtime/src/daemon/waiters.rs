@@ -84,13 +84,13 @@ impl Waiters {
                 .jobs
                 .get(&job)
                 .and_then(|e| Some((e, e.tasks.get(index.0 as usize)?)));
-            if let Some((_, task)) = found {
-                if matches!(
+            if let Some((_, task)) = found
+                && matches!(
                     task.state,
                     TaskState::Queued | TaskState::Assigned | TaskState::Running
-                ) {
-                    continue;
-                }
+                )
+            {
+                continue;
             }
             let view = found
                 .ok_or_else(|| gone("task", &job.to_string()))

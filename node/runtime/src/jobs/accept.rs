@@ -10,10 +10,7 @@ use hive_protocol::{
     ids::BlobHash,
     money::MicroCpt,
     resources::Resources,
-    task::{
-        BlobRef, InputFile, JobSpec, Limits, MAX_INLINE, MAX_MODULE, Program, RuntimeKind, SpecError,
-        TaskSpec,
-    },
+    task::{BlobRef, InputFile, JobSpec, MAX_INLINE, MAX_MODULE, Program, RuntimeKind, SpecError, TaskSpec},
 };
 use hive_store::{BlobStore, Import, MAX_BLOB_BYTES};
 use std::path::Path;
@@ -193,7 +190,7 @@ pub fn task(store: &BlobStore, request: &TaskRequest) -> Result<TaskMeta, Refuse
 /// # Errors
 /// The first thing wrong with it; nothing has been journalled.
 pub fn accept(store: &BlobStore, request: &JobRequest) -> Result<Accepted, Refused> {
-    let limits = request.limits.unwrap_or_else(Limits::default);
+    let limits = request.limits.unwrap_or_default();
     let module = module(store, &request.module)?;
     let name: String = request
         .name

@@ -42,6 +42,9 @@ pub struct KeptReceipt {
     pub receipt: Countersigned,
 }
 
+/// A job as submitted, with where it stands if that was ever written.
+pub type KeptJob = (JobMeta, Option<JobStanding>);
+
 /// The daemon's journal: gathers changes and writes them in batches.
 #[derive(Clone)]
 pub struct JobJournal {
@@ -217,7 +220,7 @@ impl JobJournal {
     ///
     /// # Errors
     /// The journal cannot be read.
-    pub fn jobs(&self) -> Result<(Vec<(JobMeta, Option<JobStanding>)>, usize), JournalError> {
+    pub fn jobs(&self) -> Result<(Vec<KeptJob>, usize), JournalError> {
         let mut jobs = Vec::new();
         let mut damaged = self.scan::<JobMeta>(JOBS, &[], 16, |_, meta| jobs.push((meta, None)))?;
         for (meta, standing) in &mut jobs {

@@ -12,6 +12,9 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 /// Calls that may wait for the daemon's loop. Callers beyond it wait for a place: the API bounds its own connections.
 pub const CALL_QUEUE: usize = 256;
 
+/// An answer that is being made.
+pub type Answering<'a, T> = Pin<Box<dyn Future<Output = Result<T, Refused>> + Send + 'a>>;
+
 /// Blob bytes in and out, straight to the store.
 pub trait BlobPort: Send + Sync + 'static {
     /// Imports a stream of at most `cap` bytes.
@@ -26,10 +29,7 @@ pub trait BlobPort: Send + Sync + 'static {
         path: &'a Path,
     ) -> Pin<Box<dyn Future<Output = Result<BlobView, Refused>> + Send + 'a>>;
     /// Opens a whole blob for reading.
-    fn open<'a>(
-        &'a self,
-        blob: &'a str,
-    ) -> Pin<Box<dyn Future<Output = Result<(tokio::fs::File, u64), Refused>> + Send + 'a>>;
+    fn open<'a>(&'a self, blob: &'a str) -> Answering<'a, (tokio::fs::File, u64)>;
 }
 
 /// A running daemon, as the API sees it.
