@@ -94,6 +94,7 @@ fn a_lease_is_replaced_before_its_hold_expires() {
     let job = hive.submit(TestHive::spec(600));
     ends_and_settles(&mut hive, job, 70 * MINUTE);
     let view = hive.submitter.job(job).unwrap();
+    assert!(hive.submitter.counters().renewals > 0);
     assert_eq!(view.totals.succeeded, 600);
     assert_eq!(hive.earned(a), MicroCpt(600));
     assert!(
