@@ -9,26 +9,24 @@ use crate::{
     port::{JoinView, Kind, MeshRequest, MeshView, Refused, Reply},
 };
 use hive_authority::{Authority, AuthorityHandle};
-use hive_net::{Admission, ListenAddrs, NetEvents, NetHandle, frame};
+use hive_net::{ListenAddrs, NetEvents, NetHandle};
 use hive_protocol::{
     command::{Command, CommandBody},
     credential::{Credential, Delegation, Tier},
     genesis::Genesis,
     ids::{AccountId, CommandId, NetworkId, NodeId},
-    join::{JoinReply as WireReply, JoinRequest, PROTOCOL},
+    join::JoinRequest,
     keys::{SecretKey, Signed},
     resources::{Capabilities, Role},
     ticket::Ticket,
     time::Millis,
 };
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 /// How long an account's word for its node lasts.
 pub const DELEGATION_LIFE: Millis = Millis::hours(24 * 365 * 10);
 /// A join command not carried out by then is void.
 const JOIN_COMMAND_LIFE: Millis = Millis::mins(5);
-/// An authority must answer a join within this time.
-const JOIN_ANSWER: Duration = Duration::from_secs(15);
 
 /// The keys of this machine.
 #[derive(Clone)]
@@ -298,7 +296,7 @@ impl Daemon {
         let (post, delegation) = (self.post.clone(), request.1);
         let request = request.0;
         tokio::spawn(async move {
-            let joined = redeem(&net, &standing, &ticket, request, delegation).await;
+            let joined = super::redeem::redeem(&net, &standing, &ticket, request, delegation).await;
             let joined = match joined {
                 Ok(membership) => Ok(Entered {
                     membership,
@@ -435,111 +433,11 @@ fn start(e: &StartError) -> Refused {
     Refused::new(Kind::Internal, e.code(), e.to_string())
 }
 
-fn net_refused(e: &hive_net::NetError) -> Refused {
+pub(super) fn net_refused(e: &hive_net::NetError) -> Refused {
     let kind = if e.code() == "net.port_taken" {
         Kind::Conflict
     } else {
         Kind::Unreachable
     };
     Refused::new(kind, e.code(), e.to_string())
-}
-
-/// Asks the ticket's authorities in turn.
-async fn redeem(
-    net: &NetHandle,
-    standing: &Standing,
-    ticket: &Ticket,
-    request: JoinRequest,
-    delegation: Signed<Delegation>,
-) -> Result<Membership, Refused> {
-    let mut reasons = Vec::new();
-    for (node, addr) in &ticket.bootstrap {
-        match net.dial(*node, vec![addr.clone()]).await {
-            Ok(_) => {}
-            Err(e) => {
-                reasons.push(format!("{addr}: {e}"));
-                continue;
-            }
-        }
-        let asked = tokio::time::timeout(JOIN_ANSWER, ask(net, *node, &request)).await;
-        match asked {
-            Ok(Ok(reply)) => return welcome(net, standing, ticket, *node, addr, reply, delegation).await,
-            Ok(Err(e)) => reasons.push(format!("{addr}: {e}")),
-            Err(_) => reasons.push(format!("{addr}: no answer within {} s", JOIN_ANSWER.as_secs())),
-        }
-    }
-    let message = format!(
-        "no authority of mesh \"{}\" could be reached: {}",
-        ticket.mesh,
-        reasons.join("; ")
-    );
-    Err(Refused::new(Kind::Unreachable, "join.unreachable", message)
-        .hint("is the authority running? there: hivenode status")
-        .retryable())
-}
-
-async fn ask(net: &NetHandle, node: NodeId, request: &JoinRequest) -> Result<WireReply, String> {
-    let mut stream = net.open(node, PROTOCOL).await.map_err(|e| e.to_string())?;
-    frame::write(&mut stream, request)
-        .await
-        .map_err(|e| e.to_string())?;
-    let reply = frame::read::<WireReply, _>(&mut stream)
-        .await
-        .map_err(|e| e.to_string())?;
-    reply.ok_or_else(|| "closed instead of a reply".to_owned())
-}
-
-async fn welcome(
-    net: &NetHandle,
-    standing: &Standing,
-    ticket: &Ticket,
-    node: NodeId,
-    addr: &str,
-    reply: WireReply,
-    delegation: Signed<Delegation>,
-) -> Result<Membership, Refused> {
-    let (bytes, credential, peers) = match reply {
-        WireReply::Welcome {
-            genesis,
-            credential,
-            peers,
-        } => (genesis, credential, peers),
-        WireReply::Refused(refusal) => {
-            let refused = Refused::new(Kind::Denied, &refusal.code, refusal.detail);
-            return Err(match refusal.code.as_str() {
-                "join.clock_skew" => refused.hint("set this machine's clock, then try again"),
-                code if code.starts_with("ticket.") => refused.hint("ask for a new ticket: hivenode invite"),
-                _ => refused,
-            });
-        }
-    };
-    let genesis = Genesis::decode(&bytes).map_err(|e| internal(&e))?;
-    if Genesis::network_of(&bytes) != ticket.network || !genesis.authorities.contains(&node) {
-        let message = "the authority's genesis is not the one the ticket names: somebody stands in between";
-        return Err(Refused::new(Kind::Denied, "join.wrong_mesh", message));
-    }
-    standing.set_genesis(&genesis);
-    standing
-        .set_credential(credential.clone())
-        .map_err(|e| Refused::new(Kind::Denied, "join.bad_credential", e.to_string()))?;
-    match net.regate(node).await {
-        Ok(Admission::Member) => {}
-        Ok(other) => return Err(Refused::new(Kind::Denied, "join.gate", format!("{other:?}"))),
-        Err(e) => return Err(net_refused(&e).retryable()),
-    }
-    let mut membership = Membership::new(bytes, delegation, ticket.role, false);
-    membership.credential = Some(credential);
-    membership.invite = Some(ticket.invite);
-    membership.peers = vec![(node, vec![addr.to_owned()])];
-    for (peer, addrs) in peers.into_iter().take(hive_protocol::join::MAX_PEERS) {
-        let addrs: Vec<String> = addrs.into_iter().take(hive_protocol::member::MAX_ADDRS).collect();
-        net.learn(peer, addrs.clone()).await;
-        membership.peers.push((peer, addrs));
-    }
-    // Members find each other by the hash table and by gossip; the first connections make both quick.
-    for (peer, addrs) in membership.peers.iter().skip(1).cloned() {
-        let net = net.clone();
-        tokio::spawn(async move { net.dial(peer, addrs).await.map(|_| ()) });
-    }
-    Ok(membership)
 }

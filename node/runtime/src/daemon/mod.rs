@@ -3,15 +3,19 @@
 
 mod calls;
 mod events;
+mod job_calls;
 mod joining;
 mod logs;
 mod mesh;
 mod money;
 mod net;
 mod nodes;
+mod redeem;
+mod route;
 mod status;
 mod stopping;
 mod submit;
+mod submit_events;
 mod waiters;
 mod work;
 

@@ -2,22 +2,21 @@
 
 use super::{
     Daemon,
-    mesh::{Mesh, Side},
+    mesh::Side,
+    route::{check_request, lease_of, side_of},
 };
 use crate::{inbox::Inbox, jobs::KeptReceipt};
 use hive_protocol::{
     authority::{Answer, Ask},
     command::{CommandBody, Refusal},
-    credential::CredentialError,
     ids::{LeaseId, NodeId},
     keys::Signed,
-    receipt::HoldGrant,
     task::{Outcome, TaskResult, Usage},
-    work::{LeaseBody, LeaseRequest, Offer, WorkMsg},
+    work::{Offer, WorkMsg},
 };
 use hive_scheduler::{
     submitter,
-    worker::{Checked, Effect, Event, Input},
+    worker::{Effect, Event, Input},
 };
 
 /// Messages to ourselves that may wait: both cores' windows together.
@@ -409,63 +408,4 @@ impl Daemon {
             }
         }
     }
-}
-
-/// Which core a message of a peer is for.
-fn side_of(mesh: &Mesh, message: &WorkMsg) -> Side {
-    match message {
-        WorkMsg::Lease { body, .. } => match body {
-            LeaseBody::Tasks(_)
-            | LeaseBody::Cancel(_)
-            | LeaseBody::Countersign(_)
-            | LeaseBody::RefuseReceipt { .. }
-            | LeaseBody::Close => Side::Worker,
-            LeaseBody::Started(_)
-            | LeaseBody::Results(_)
-            | LeaseBody::Receipt(_)
-            | LeaseBody::Closed { .. } => Side::Submitter,
-        },
-        WorkMsg::Resume { lease, .. } | WorkMsg::Unknown { lease } | WorkMsg::Ack { lease, .. } => {
-            // Lease ids are made by submitters: one that our submitter core does not own is a worker's matter.
-            if mesh.submitter.owns(lease) {
-                Side::Submitter
-            } else {
-                Side::Worker
-            }
-        }
-        WorkMsg::LeaseRequest(_) => Side::Worker,
-        WorkMsg::Offer(_)
-        | WorkMsg::LeaseAccept { .. }
-        | WorkMsg::LeaseRefuse { .. }
-        | WorkMsg::Log { .. } => Side::Submitter,
-    }
-}
-
-fn lease_of(message: &WorkMsg) -> Option<LeaseId> {
-    match message {
-        WorkMsg::Lease { lease, .. } | WorkMsg::Resume { lease, .. } => Some(*lease),
-        _ => None,
-    }
-}
-
-/// Checks the signatures of a lease request.
-fn check_request(mesh: &Mesh, from: NodeId, request: &LeaseRequest) -> Result<Box<Checked>, Refusal> {
-    let credential = mesh.standing.check(&request.credential, from).map_err(|e| {
-        let code = match e {
-            CredentialError::Expired { .. } | CredentialError::Future { .. } => "lease.clock",
-            _ => "lease.trust",
-        };
-        Refusal::new(code, e.to_string())
-    })?;
-    let bad = |e: String| Refusal::new("lease.hold_invalid", e);
-    if !mesh.standing.is_authority(&request.hold.signer) {
-        return Err(bad(
-            "the hold is not signed by an authority of this mesh".to_owned()
-        ));
-    }
-    let grant: HoldGrant = request.hold.verify().map_err(|e| bad(e.to_string()))?;
-    if grant.network != mesh.standing.network() {
-        return Err(bad("the hold is of another mesh".to_owned()));
-    }
-    Ok(Box::new(Checked { grant, credential }))
 }
