@@ -1,2 +1,171 @@
-//! netsim
-fn main() {}
+//! netsim on the command line: one seed replayed, a range of seeds, or the planted faults.
+//!
+//! Threads, the clock and the screen are here and nowhere else; a seed never sees them.
+
+use clap::Parser;
+use netsim::{plant::Plant, run::run, world::Report};
+use std::{
+    io::Write as _,
+    ops::Range,
+    process::ExitCode,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// Threads that run seeds; each seed is independent.
+const THREADS: u64 = 2;
+/// Seeds tried for each planted fault before it counts as missed.
+const SEEDS_PER_PLANT: u64 = 12;
+
+/// Simulates a mesh of the real cores in virtual time, everything decided by a seed.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    /// Run one seed and print its summary and trace hash.
+    #[arg(long, conflicts_with_all = ["seeds", "plants"])]
+    seed: Option<u64>,
+    /// Run the seeds A to B, B not included: `A..B`.
+    #[arg(long, value_parser = range, conflicts_with = "plants")]
+    seeds: Option<Range<u64>>,
+    /// Plant a fault; the run is expected to fail.
+    #[arg(long)]
+    plant: Option<Plant>,
+    /// Plant each fault in turn and expect every one to be caught.
+    #[arg(long)]
+    plants: bool,
+    /// Print the whole trace.
+    #[arg(long)]
+    verbose: bool,
+    /// Print the summary of one seed as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn range(s: &str) -> Result<Range<u64>, String> {
+    let number = |t: &str| t.parse::<u64>().map_err(|e| format!("`{t}`: {e}"));
+    let (from, to) = s.split_once("..").ok_or("a range is A..B")?;
+    let range = number(from)?..number(to)?;
+    if range.is_empty() {
+        return Err("the range is empty".into());
+    }
+    Ok(range)
+}
+
+/// A closed pipe is the reader's right, not a failure.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+fn command(seed: u64, plant: Option<Plant>) -> String {
+    let plant = plant.map_or(String::new(), |p| format!(" --plant {}", p.name()));
+    format!("cargo run --release -p netsim -- --seed {seed}{plant} --verbose")
+}
+
+fn show(report: &Report, json: bool) {
+    for line in &report.trace {
+        say(line);
+    }
+    if json {
+        let violation = report.violation.as_ref().map(ToString::to_string);
+        let value = serde_json::json!({
+            "seed": report.seed,
+            "hash": report.hash,
+            "trace_lines": report.lines,
+            "figures": report.figures,
+            "violation": violation,
+        });
+        say(&value.to_string());
+        return;
+    }
+    let figures: Vec<String> = report
+        .figures
+        .iter()
+        .map(|(k, v)| format!("{} {v}", k.replace('_', " ")))
+        .collect();
+    say(&format!("seed {}: {}", report.seed, figures.join(", ")));
+    say(&format!("trace {} ({} lines)", report.hash, report.lines));
+    match &report.violation {
+        Some(violation) => say(&format!("FAILED {violation}")),
+        None => say("passed"),
+    }
+}
+
+fn many(seeds: Range<u64>, plant: Option<Plant>) -> u64 {
+    let next = AtomicU64::new(seeds.start);
+    let failed = Mutex::new(0u64);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let report = run(seed, plant, false);
+                    if let Some(violation) = report.violation {
+                        say(&format!(
+                            "seed {seed} FAILED {violation}\n  {}",
+                            command(seed, plant)
+                        ));
+                        if let Ok(mut failed) = failed.lock() {
+                            *failed += 1;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    failed.into_inner().unwrap_or(u64::MAX)
+}
+
+/// Runs seeds with a planted fault until it is caught.
+fn is_caught(plant: Plant) -> bool {
+    for seed in 0..SEEDS_PER_PLANT {
+        if let Some(violation) = run(seed, Some(plant), false).violation {
+            let mut text = violation.to_string();
+            if let Some((at, _)) = text.char_indices().nth(150) {
+                text.truncate(at);
+            }
+            say(&format!("{:<18} caught with seed {seed} by {text}", plant.name()));
+            return true;
+        }
+    }
+    say(&format!(
+        "{:<18} NOT caught with {SEEDS_PER_PLANT} seeds",
+        plant.name()
+    ));
+    false
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    // The cores assert; their messages are part of the report.
+    std::panic::set_hook(Box::new(|_| {}));
+    let good = if args.plants {
+        let caught = Plant::ALL.into_iter().filter(|p| is_caught(*p)).count();
+        say(&format!(
+            "{caught} plants caught, {} missed",
+            Plant::ALL.len() - caught
+        ));
+        caught == Plant::ALL.len()
+    } else if let Some(seeds) = args.seeds {
+        let all = seeds.end - seeds.start;
+        let failed = many(seeds, args.plant);
+        say(&format!("{} passed, {failed} failed", all.saturating_sub(failed)));
+        failed == 0
+    } else {
+        let report = run(args.seed.unwrap_or(0), args.plant, args.verbose);
+        show(&report, args.json);
+        if report.violation.is_some() && !args.verbose {
+            say(&format!("  {}", command(report.seed, args.plant)));
+        }
+        report.violation.is_none()
+    };
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

@@ -1,0 +1,502 @@
+//! The simulated mesh: virtual time, one queue of what will happen, and the machines it happens to.
+//!
+//! The world is the shell of the real cores: it carries out their effects in the simplest true way (real
+//! signatures, real ledger, connections that break) and decides by its seed what goes wrong. Must not know
+//! clocks, threads or files.
+
+mod authority;
+mod calls;
+mod executor;
+mod faults;
+mod life;
+mod network;
+mod node;
+mod submit;
+mod users;
+mod work;
+
+pub use authority::Authority;
+pub use node::{CallFor, Disk, JournalJob, KeptReceipt, Node, START, Side};
+
+use crate::{
+    invariants::{self, Violation},
+    oracle::Oracle,
+    plan::{Plan, STORM},
+    plant::Plant,
+    random::Random,
+    trace::Trace,
+};
+use authority::{Reply, Request};
+use hive_protocol::{gossip::Demand, ids::LeaseId, task::TaskOrder, work::WorkMsg};
+use hive_scheduler::{submitter, worker};
+use network::Link;
+use std::{collections::BTreeMap, fmt};
+
+/// The calm may last this long, in virtual milliseconds: longer than any hold lives, and as long again.
+const CALM: u64 = 75 * 60_000;
+/// How often everything is looked at in the calm, to see whether it is over.
+const LOOK_EVERY: u64 = 5_000;
+/// In so many of 10,000 cases a node dies while it carries out its cores' effects.
+const DIES_IN_THE_MIDDLE: u32 = 3;
+/// Happenings of one seed at most; more means that the world runs in circles.
+const MAX_STEPS: u64 = 20_000_000;
+
+/// Something that will happen.
+#[derive(Debug)]
+pub(crate) enum Happen {
+    /// A local answer to a core; void in another life.
+    Submitter {
+        node: usize,
+        life: u64,
+        input: Box<submitter::Input>,
+    },
+    /// The same for the other core.
+    Worker {
+        node: usize,
+        life: u64,
+        input: Box<worker::Input>,
+    },
+    /// An executor is ready, or not.
+    Executor {
+        node: usize,
+        life: u64,
+        number: u64,
+        input: Box<worker::Input>,
+    },
+    /// A task's time is over.
+    TaskEnds {
+        node: usize,
+        life: u64,
+        number: u64,
+        lease: LeaseId,
+        order: Box<TaskOrder>,
+    },
+    /// A message on a work stream arrives.
+    Message {
+        from: usize,
+        to: usize,
+        epoch: u64,
+        message: Box<WorkMsg>,
+    },
+    /// An attempt to connect is through.
+    Dialled { a: usize, b: usize },
+    /// A side hears that a connection is up.
+    Up { side: usize, peer: usize, epoch: u64 },
+    /// A side hears that a connection is gone.
+    Lost { side: usize, peer: usize, epoch: u64 },
+    /// A demand arrives by gossip.
+    Demand { to: usize, demand: Box<Demand> },
+    /// A request reaches the authority.
+    ToAuthority {
+        from: usize,
+        life: u64,
+        call: u64,
+        request: Box<Request>,
+    },
+    /// A reply reaches a node.
+    FromAuthority {
+        to: usize,
+        life: u64,
+        call: u64,
+        reply: Box<Reply>,
+    },
+    /// A call has taken too long.
+    CallTimeout { node: usize, life: u64, call: u64 },
+    /// The authority's log is on disk up to here.
+    Synced { life: u64, upto: usize },
+    /// A node says that it is there, and renews its credential.
+    Beat { node: usize },
+    /// A blob transfer is through: a result's, or a task's inputs.
+    Fetched(Box<work::Transfer>),
+    /// A user submits a planned job.
+    Submit { job: usize },
+    /// A user has a whim.
+    Whim,
+    /// A node crashes.
+    Crash,
+    /// It comes back.
+    Restart { node: usize },
+    /// The authority crashes.
+    CrashAuthority,
+    /// It comes back.
+    RestartAuthority,
+    /// The mesh falls in two.
+    Partition,
+    /// It is whole again.
+    Whole { number: u64 },
+    /// An executor dies.
+    KillExecutor,
+    /// A rogue says something out of turn.
+    Rogue { node: usize },
+}
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// Hash of the trace.
+    pub hash: String,
+    /// Lines of the trace.
+    pub lines: u64,
+    /// Figures for the summary, in order.
+    pub figures: BTreeMap<&'static str, u64>,
+    /// What was violated, if anything.
+    pub violation: Option<Violation>,
+    /// The trace, when asked for.
+    pub trace: Vec<String>,
+}
+
+/// The mesh. See the module.
+pub struct World {
+    /// What the seed has decided.
+    pub plan: Plan,
+    /// A fault planted on purpose.
+    pub plant: Option<Plant>,
+    /// The seed's chance.
+    pub rng: Random,
+    /// Virtual milliseconds since the start.
+    pub now: u64,
+    /// The machines, authority apart.
+    pub nodes: Vec<Node>,
+    /// The authority.
+    pub authority: Authority,
+    /// What the simulator knows for itself.
+    pub oracle: Oracle,
+    /// No more faults.
+    pub calm: bool,
+    queue: BTreeMap<(u64, u64), Happen>,
+    number: u64,
+    links: BTreeMap<(usize, usize), Link>,
+    /// Which side of a partition each node is on; the authority is last.
+    sides: Option<Vec<bool>>,
+    trace: Trace,
+    violation: Option<Violation>,
+}
+
+impl World {
+    /// The world of a seed before anything has happened.
+    #[must_use]
+    pub fn new(seed: u64, plant: Option<Plant>, verbose: bool) -> Self {
+        let mut rng = Random::new(seed);
+        let plan = Plan::new(&mut rng);
+        let (authority, nodes) = life::found(&mut rng, &plan, plant);
+        let liars = (0..nodes.len())
+            .filter(|n| plan.nodes[*n].lies.as_worker())
+            .collect();
+        let mut world = Self {
+            oracle: Oracle::new(&authority.state, liars),
+            plan,
+            plant,
+            rng,
+            now: 0,
+            nodes,
+            authority,
+            calm: false,
+            queue: BTreeMap::new(),
+            number: 0,
+            links: BTreeMap::new(),
+            sides: None,
+            trace: Trace::new(verbose),
+            violation: None,
+        };
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        for n in 0..self.nodes.len() {
+            self.start_node(n);
+            let after = self.rng.below(3000);
+            self.later(after, Happen::Beat { node: n });
+            if self.nodes[n].plan.lies.rogue {
+                self.later(10_000, Happen::Rogue { node: n });
+            }
+        }
+        for job in 0..self.plan.jobs.len() {
+            let at = self.plan.jobs[job].at;
+            self.later(at, Happen::Submit { job });
+        }
+        self.schedule_faults();
+    }
+
+    /// The whole run: the storm, then the calm in which everything must come to its end.
+    #[must_use]
+    pub fn run(mut self, seed: u64) -> Report {
+        self.run_until(STORM);
+        if self.violation.is_none() {
+            self.become_calm();
+            let end = STORM + CALM;
+            while self.violation.is_none() && self.now < end && !self.is_over() {
+                self.run_until((self.now + LOOK_EVERY).min(end));
+                self.give_up_unaffordable();
+            }
+        }
+        if self.violation.is_none()
+            && let Err(violation) = invariants::at_the_end(&self)
+        {
+            self.violation = Some(violation);
+        }
+        self.report(seed)
+    }
+
+    fn report(mut self, seed: u64) -> Report {
+        let mut figures = self.oracle.figures.clone();
+        figures.insert("nodes", self.nodes.len() as u64 + 1);
+        figures.insert("virtual_seconds", self.now / 1000);
+        figures.insert("log_entries", self.authority.log_len() as u64);
+        Report {
+            seed,
+            hash: self.trace.hash(),
+            lines: self.trace.lines(),
+            figures,
+            violation: self.violation.take(),
+            trace: self.trace.take_lines(),
+        }
+    }
+
+    pub(crate) fn later(&mut self, after: u64, what: Happen) {
+        self.number += 1;
+        self.queue.insert((self.now + after, self.number), what);
+    }
+
+    pub(crate) fn note(&mut self, n: usize, what: fmt::Arguments<'_>) {
+        self.trace.note(self.now, &self.nodes[n].name, what);
+    }
+
+    pub(crate) fn note_authority(&mut self, what: fmt::Arguments<'_>) {
+        self.trace.note(self.now, "auth", what);
+    }
+
+    /// A fault with this chance in 10,000; never in the calm.
+    pub(crate) fn faulty(&mut self, chance: u32) -> bool {
+        !self.calm && self.rng.chance(chance)
+    }
+
+    pub(crate) fn violated(&mut self, result: Result<(), Violation>) {
+        if let Err(violation) = result
+            && self.violation.is_none()
+        {
+            self.trace.note(self.now, "!", format_args!("{violation}"));
+            self.violation = Some(violation);
+        }
+    }
+
+    fn run_until(&mut self, end: u64) {
+        let mut steps = 0;
+        while self.violation.is_none() && self.step(end) {
+            steps += 1;
+            if steps > MAX_STEPS {
+                self.violated(Err(Violation::new("progress", "the world runs in circles")));
+            }
+        }
+        self.now = self.now.max(end);
+    }
+
+    /// Everything of the next moment goes in, then effects come out, as a busy shell does it.
+    fn step(&mut self, end: u64) -> bool {
+        let queued = self.queue.first_key_value().map(|(k, _)| k.0);
+        let cores = self.nodes.iter().filter_map(Node::due).min();
+        let authority = self.authority.due();
+        let Some(next) = [queued, cores, authority].into_iter().flatten().min() else {
+            return false;
+        };
+        let next = next.max(self.now);
+        if next > end {
+            return false;
+        }
+        self.now = next;
+        while let Some(entry) = self.queue.first_entry() {
+            if entry.key().0 > self.now {
+                break;
+            }
+            let what = entry.remove();
+            self.happen(what);
+        }
+        if self.authority.due().is_some_and(|t| t <= self.now) {
+            self.authority_tick();
+        }
+        for n in 0..self.nodes.len() {
+            if self.nodes[n].due().is_some_and(|t| t <= self.now) {
+                self.tick(n);
+            }
+            if std::mem::take(&mut self.nodes[n].touched) && self.nodes[n].alive {
+                self.drain(n);
+                let checked = invariants::of_a_node(self, n);
+                self.violated(checked);
+            }
+        }
+        true
+    }
+
+    fn tick(&mut self, n: usize) {
+        let now = self.now;
+        let node = &mut self.nodes[n];
+        let clock = node.clock(now);
+        if let Some(s) = node
+            .submitter
+            .as_mut()
+            .filter(|s| s.poll_timeout().is_some_and(|t| t <= clock))
+        {
+            s.handle(clock, submitter::Input::Tick);
+        }
+        if let Some(w) = node
+            .worker
+            .as_mut()
+            .filter(|w| w.poll_timeout().is_some_and(|t| t <= clock))
+        {
+            w.handle(clock, worker::Input::Tick);
+        }
+        node.touched = true;
+    }
+
+    fn happen(&mut self, what: Happen) {
+        match what {
+            Happen::Submitter { node, life, input } => {
+                if self.nodes[node].life == life {
+                    self.tell_submitter(node, *input);
+                }
+            }
+            Happen::Worker { node, life, input } => {
+                if self.nodes[node].life == life {
+                    self.tell_worker(node, *input);
+                }
+            }
+            Happen::Executor {
+                node,
+                life,
+                number,
+                input,
+            } => self.executor_says(node, life, number, *input),
+            Happen::TaskEnds {
+                node,
+                life,
+                number,
+                lease,
+                order,
+            } => self.task_ends(node, life, number, lease, &order),
+            Happen::Message {
+                from,
+                to,
+                epoch,
+                message,
+            } => self.arrives(from, to, epoch, *message),
+            Happen::Dialled { a, b } => self.dialled(a, b),
+            Happen::Up { side, peer, epoch } => self.hears_up(side, peer, epoch),
+            Happen::Lost { side, peer, epoch } => self.hears_lost(side, peer, epoch),
+            Happen::Demand { to, demand } => self.hears_demand(to, *demand),
+            Happen::ToAuthority {
+                from,
+                life,
+                call,
+                request,
+            } => self.authority_hears(from, life, call, *request),
+            Happen::FromAuthority {
+                to,
+                life,
+                call,
+                reply,
+            } => self.answered(to, life, call, *reply),
+            Happen::CallTimeout { node, life, call } => self.call_timeout(node, life, call),
+            Happen::Synced { life, upto } => self.synced(life, upto),
+            Happen::Beat { node } => self.beat(node),
+            Happen::Fetched(transfer) => self.fetched(*transfer),
+            Happen::Submit { job } => self.user_submits(job),
+            Happen::Whim => self.whim(),
+            Happen::Crash => self.crash_one(),
+            Happen::Restart { node } => self.start_node(node),
+            Happen::CrashAuthority => self.crash_authority(),
+            Happen::RestartAuthority => self.restart_authority(),
+            Happen::Partition => self.partition(),
+            Happen::Whole { number } => self.whole(number),
+            Happen::KillExecutor => self.kill_some_executor(),
+            Happen::Rogue { node } => self.rogue(node),
+        }
+    }
+
+    pub(crate) fn tell_submitter(&mut self, n: usize, input: submitter::Input) {
+        let now = self.now;
+        let node = &mut self.nodes[n];
+        if !node.alive {
+            return;
+        }
+        let clock = node.clock(now);
+        if let Some(s) = &mut node.submitter {
+            s.handle(clock, input);
+            node.touched = true;
+        }
+    }
+
+    pub(crate) fn tell_worker(&mut self, n: usize, input: worker::Input) {
+        let now = self.now;
+        let node = &mut self.nodes[n];
+        if !node.alive {
+            return;
+        }
+        let clock = node.clock(now);
+        if let Some(w) = &mut node.worker {
+            w.handle(clock, input);
+            node.touched = true;
+        }
+    }
+
+    pub(crate) fn submitter_later(&mut self, n: usize, after: u64, input: submitter::Input) {
+        let life = self.nodes[n].life;
+        self.later(
+            after,
+            Happen::Submitter {
+                node: n,
+                life,
+                input: Box::new(input),
+            },
+        );
+    }
+
+    pub(crate) fn worker_later(&mut self, n: usize, after: u64, input: worker::Input) {
+        let life = self.nodes[n].life;
+        self.later(
+            after,
+            Happen::Worker {
+                node: n,
+                life,
+                input: Box::new(input),
+            },
+        );
+    }
+
+    /// Carries out effects until there are none.
+    fn drain(&mut self, n: usize) {
+        // A process dies between two effects as well as between two inputs.
+        let dies = self.faulty(DIES_IN_THE_MIDDLE).then(|| self.rng.below(6));
+        let mut done = 0;
+        loop {
+            let mut any = false;
+            while let Some(effect) = self.nodes[n].submitter.as_mut().and_then(|s| s.poll_effect()) {
+                any = true;
+                if dies == Some(done) {
+                    self.crash(n);
+                    return;
+                }
+                done += 1;
+                self.submitter_effect(n, effect);
+            }
+            while let Some(effect) = self.nodes[n].worker.as_mut().and_then(|w| w.poll_effect()) {
+                any = true;
+                if dies == Some(done) {
+                    self.crash(n);
+                    return;
+                }
+                done += 1;
+                self.worker_effect(n, effect);
+            }
+            while let Some((side, message)) = self.nodes[n].loopback.pop_front() {
+                any = true;
+                self.deliver(n, n, message, Some(side));
+            }
+            if !any {
+                break;
+            }
+        }
+        self.nodes[n].touched = false;
+    }
+}
