@@ -35,6 +35,8 @@ pub struct Membership {
     pub authority: bool,
     /// The invitation that was redeemed, if any.
     pub invite: Option<InviteId>,
+    /// The port this node listened on last; 0 when it did not.
+    pub port: u16,
     /// Where authorities and other members were last reached.
     pub peers: Vec<(NodeId, Vec<String>)>,
 }
@@ -51,6 +53,7 @@ impl Membership {
             role,
             authority,
             invite: None,
+            port: 0,
             peers: Vec::new(),
         }
     }

@@ -1,15 +1,14 @@
 //! Becoming a member: founding a mesh, redeeming a ticket, taking a membership up again after a restart.
 
-use super::Daemon;
+use super::{Daemon, listen::port_of};
 use crate::{
-    StartError, VERSION, home,
+    StartError, home,
     home::Membership,
     inbox::{Entered, Inbox, JoinReply},
     membership::Standing,
     port::{JoinView, Kind, MeshRequest, MeshView, Refused, Reply},
 };
 use hive_authority::{Authority, AuthorityHandle};
-use hive_net::{ListenAddrs, NetEvents, NetHandle};
 use hive_protocol::{
     command::{Command, CommandBody},
     credential::{Credential, Delegation, Tier},
@@ -60,28 +59,6 @@ impl Daemon {
         )
     }
 
-    fn start_net(
-        &self,
-        standing: &Standing,
-        server: bool,
-    ) -> Result<(NetHandle, NetEvents), hive_net::NetError> {
-        let listen = match self.config.listen.as_slice() {
-            [] => ListenAddrs::Port(0),
-            [one] if one.parse::<u16>().is_ok() => ListenAddrs::Port(one.parse().unwrap_or(0)),
-            [one] if one == "loopback" => ListenAddrs::Loopback(0),
-            many => ListenAddrs::Exactly(many.to_vec()),
-        };
-        spawn_net(hive_net::Config {
-            secret: self.identity.node.clone(),
-            network: standing.network(),
-            listen,
-            kad_server: server,
-            limits: hive_net::Limits::default(),
-            version: VERSION.to_owned(),
-            gate: Arc::new(standing.clone()),
-        })
-    }
-
     fn delegation(&self, network: NetworkId) -> Result<Signed<Delegation>, Refused> {
         let delegation = Delegation {
             network,
@@ -112,7 +89,7 @@ impl Daemon {
         } else {
             None
         };
-        let (net, events) = self.start_net(&standing, true)?;
+        let (net, events) = self.start_net(&standing, membership.port, membership.authority)?;
         self.pump_net(events);
         let peers = membership.peers.clone();
         let handle = local.as_ref().map(Authority::handle);
@@ -193,6 +170,8 @@ impl Daemon {
         } else {
             Role::Client
         };
+        // The network first: a port that is taken must not leave a ledger without a mesh behind.
+        let (net, events) = self.start_net(&standing, 0, false).map_err(|e| net_refused(&e))?;
         let authority = tokio::task::block_in_place(|| {
             Authority::create(
                 &self.dir.ledger(),
@@ -212,7 +191,6 @@ impl Daemon {
             .set_credential(signed.clone())
             .map_err(|e| internal(&e))?;
         membership.credential = Some(signed);
-        let (net, events) = self.start_net(&standing, true).map_err(|e| net_refused(&e))?;
         self.pump_net(events);
         self.pending_authority = Some(authority);
         Ok(Entered {
@@ -284,7 +262,7 @@ impl Daemon {
                 return;
             }
         };
-        let (net, events) = match self.start_net(&standing, true) {
+        let (net, events) = match self.start_net(&standing, 0, false) {
             Ok(net) => net,
             Err(e) => {
                 let _ = reply.send(Err(net_refused(&e)));
@@ -356,7 +334,10 @@ impl Daemon {
     pub(super) fn joined(&mut self, joined: Result<Entered, Refused>, reply: JoinReply) {
         self.joining = false;
         let local = self.pending_authority.take();
-        let entered = joined.and_then(|entered| {
+        let entered = joined.and_then(|mut entered| {
+            if let Some((net, _)) = &entered.net {
+                entered.membership.port = port_of(net);
+            }
             home::save(self.dir.root(), &entered.membership)
                 .map_err(|e| Refused::new(Kind::Internal, e.code(), e.to_string()))?;
             let (net, standing) = entered.net.ok_or_else(Refused::stopping)?;
@@ -418,11 +399,6 @@ impl Daemon {
         });
         self.events.say("member.refused", "", refused.message.clone());
     }
-}
-
-/// Starts the network; it listens when this returns.
-fn spawn_net(config: hive_net::Config) -> Result<(NetHandle, NetEvents), hive_net::NetError> {
-    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(hive_net::spawn(config)))
 }
 
 pub(super) fn internal(e: &dyn std::fmt::Display) -> Refused {

@@ -5,6 +5,7 @@ mod calls;
 mod events;
 mod job_calls;
 mod joining;
+mod listen;
 mod logs;
 mod mesh;
 mod money;

@@ -1,0 +1,55 @@
+//! Where this node listens: as configured, or where it listened last.
+
+use super::Daemon;
+use crate::{VERSION, membership::Standing};
+use hive_net::{ListenAddrs, NetError, NetEvents, NetHandle};
+use std::sync::Arc;
+
+impl Daemon {
+    /// Starts the network; it listens when this returns. `kept` is the port of an earlier start: members find an
+    /// authority where they last saw it, so the same port is taken again where it can be (an authority must).
+    pub(super) fn start_net(
+        &self,
+        standing: &Standing,
+        kept: u16,
+        must: bool,
+    ) -> Result<(NetHandle, NetEvents), NetError> {
+        let listen = |port| match self.config.listen.as_slice() {
+            [] => ListenAddrs::Port(port),
+            [one] if one == "loopback" => ListenAddrs::Loopback(port),
+            [one] if one.parse::<u16>().is_ok() => ListenAddrs::Port(one.parse().unwrap_or(0)),
+            many => ListenAddrs::Exactly(many.to_vec()),
+        };
+        let spawn = |listen| {
+            let config = hive_net::Config {
+                secret: self.identity.node.clone(),
+                network: standing.network(),
+                listen,
+                kad_server: true,
+                limits: hive_net::Limits::default(),
+                version: VERSION.to_owned(),
+                gate: Arc::new(standing.clone()),
+            };
+            tokio::task::block_in_place(|| {
+                tokio::runtime::Handle::current().block_on(hive_net::spawn(config))
+            })
+        };
+        match spawn(listen(kept)) {
+            Err(e) if e.code() == "net.port_taken" && kept != 0 && !must && listen(kept) != listen(0) => {
+                tracing::warn!(target: "hive_runtime::net", kept, "the port of the last start is taken: another one is used");
+                spawn(listen(0))
+            }
+            other => other,
+        }
+    }
+}
+
+/// The port this node listens on, from one of its addresses; 0 when it does not.
+pub(super) fn port_of(net: &NetHandle) -> u16 {
+    let of = |addr: &String| {
+        let mut parts = addr.split('/');
+        parts.find(|p| *p == "udp" || *p == "tcp")?;
+        parts.next()?.parse().ok()
+    };
+    net.listen_addrs().iter().find_map(of).unwrap_or(0)
+}
