@@ -217,12 +217,13 @@ impl Core {
                 });
             }
         }
-        for answer in self.held.drain(..) {
-            answer(refusal.as_ref());
-        }
         for notice in self.news.drain(..) {
             // Nobody listening is no fault.
             let _ = self.notices.send(notice);
+        }
+        // Answers last: who has one and subscribes then hears nothing older.
+        for answer in self.held.drain(..) {
+            answer(refusal.as_ref());
         }
         result.map(|()| stop)
     }

@@ -205,3 +205,37 @@ fn an_older_copy_of_the_last_segment_is_refused() {
         "{error}"
     );
 }
+
+#[test]
+fn a_record_of_another_log_of_the_mesh_is_refused_by_the_chain() {
+    // Two logs that differ in record 3 only; the last record of one is put into the other, and no mark tells.
+    let make = |other: bool| {
+        let disk = Disk::new(SEGMENT);
+        let mut log = Log::create(Box::new(disk.clone()), NETWORK, 1, Timestamp(0), &payload(0)).unwrap();
+        let mut starts = Vec::new();
+        for n in 1..8 {
+            let now = disk.now();
+            starts.push(now[&segments(&now)[0]].len());
+            let payload = if other && n == 3 {
+                vec![1; payload(3).len()]
+            } else {
+                payload(n)
+            };
+            log.append(1, Timestamp(n), &payload).unwrap();
+            log.sync().unwrap();
+        }
+        let mut image = disk.now();
+        image.remove("ledger.mark");
+        (image, starts)
+    };
+    let ((mut image, starts), (other, _)) = (make(false), make(true));
+    assert_eq!(open(&image, NETWORK).unwrap().0, 8);
+    let name = segments(&image).pop().unwrap();
+    let from = starts[6];
+    image.get_mut(&name).unwrap()[from..].copy_from_slice(&other[&name][from..]);
+    let error = open(&image, NETWORK).unwrap_err().to_string();
+    assert!(
+        error.contains("record 7") && error.contains("the hash of the one before"),
+        "{error}"
+    );
+}

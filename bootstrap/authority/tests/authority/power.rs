@@ -185,17 +185,22 @@ fn what_a_failed_sync_dropped_is_written_again_before_it_is_shown() {
         drop(log);
         // Started again without a power cut: what is read comes from the system's memory, not from the disk.
         let mut shown = Vec::new();
-        let (log, _) = Log::open(Box::new(disk.clone()), NETWORK, &mut |r| {
+        let (mut log, _) = Log::open(Box::new(disk.clone()), NETWORK, &mut |r| {
             shown.push(r.index);
             Ok(())
         })
         .unwrap();
-        drop(log);
         more += u64::from(shown.len() as u64 > durable);
-        for _ in 0..10 {
-            let (image, _) = disk.crash(disk.moments(), &mut rng);
-            judge(&image, &shown).unwrap_or_else(|e| panic!("call {call}: {e}"));
-            cases += 1;
+        let opened = disk.moments();
+        write(&mut log, &disk, 2, Ack::AfterSync, &mut rng);
+        drop(log);
+        for moment in [opened, disk.moments()] {
+            for _ in 0..10 {
+                let (image, mut acked) = disk.crash(moment, &mut rng);
+                acked.extend(&shown);
+                judge(&image, &acked).unwrap_or_else(|e| panic!("call {call}: {e}"));
+                cases += 1;
+            }
         }
     }
     println!("{cases} cuts after a failed sync, {more} of 60 restarts found more than was acknowledged");
