@@ -7,11 +7,11 @@ mod node;
 mod tasks;
 mod try_out;
 
-pub use jobs::{JobCommand, JobId, MapArgs, ResultsArgs, WorkFlags};
+pub use jobs::{JobCommand, MapArgs, ResultsArgs, WorkFlags};
 pub use mesh::{CreateArgs, InviteArgs, InviteCommand, InviteVerb, MeshCommand, UpArgs};
 pub use money::{SendArgs, TrustCommand, WalletCommand};
 pub use node::{ConfigCommand, DownArgs, EventsArgs, NodeCommand, NodeFlags, ServeArgs, StatusArgs};
-pub use tasks::{SubmitArgs, TaskCommand, TaskId};
+pub use tasks::{SubmitArgs, TaskCommand};
 pub use try_out::{BenchArgs, DemoArgs};
 
 use crate::{output::Color, quantity::parse_duration};
@@ -44,9 +44,6 @@ pub struct Global {
     /// Print ids only and no talk
     #[arg(short, long, global = true, help_heading = "Global")]
     pub quiet: bool,
-    /// Say more; twice for even more
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global")]
-    pub verbose: u8,
     /// When to colour
     #[arg(
         long,

@@ -29,7 +29,7 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let g = &cli.global;
-    let out = Output::new(g.json, g.quiet, g.verbose, g.color, g.no_progress);
+    let out = Output::new(g.json, g.quiet, g.color, g.no_progress);
     match run(cli, out.clone()) {
         Ok(exit) => ExitCode::from(exit.0),
         Err(error) => {

@@ -39,8 +39,6 @@ pub struct Output {
     pub json: bool,
     /// Ids only, no talk.
     pub quiet: bool,
-    /// 0, 1 or more.
-    pub verbose: u8,
     /// Whether talk is coloured.
     pub color: bool,
     /// Whether bars may move: standard error is a terminal and nobody forbade it.
@@ -53,14 +51,13 @@ pub struct Output {
 
 impl Output {
     /// Reads the environment and the flags.
-    pub fn new(json: bool, quiet: bool, verbose: u8, color: Color, no_progress: bool) -> Self {
+    pub fn new(json: bool, quiet: bool, color: Color, no_progress: bool) -> Self {
         let err_terminal = io::stderr().is_terminal();
         let plain = env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
             || env::var_os("TERM").is_some_and(|t| t == "dumb");
         Self {
             json,
             quiet,
-            verbose,
             color: match color {
                 Color::Auto => err_terminal && !plain,
                 Color::Always => true,
@@ -143,7 +140,6 @@ impl Output {
         Self {
             json: false,
             quiet: true,
-            verbose: 0,
             color: false,
             bars: false,
             progress: false,

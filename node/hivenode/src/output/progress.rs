@@ -77,19 +77,6 @@ impl Progress {
         }
     }
 
-    /// Says a line without tearing the bar.
-    pub fn say(&self, text: &str) {
-        match &self.look {
-            Look::Bar(bar) => bar.suspend(|| {
-                let _ = writeln!(io::stderr(), "{text}");
-            }),
-            Look::Lines { .. } => {
-                let _ = writeln!(io::stderr(), "{text}");
-            }
-            Look::Hidden => {}
-        }
-    }
-
     /// Takes the bar away.
     pub fn finish(&mut self) {
         if let Look::Bar(bar) = &self.look {

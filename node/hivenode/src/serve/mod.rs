@@ -7,7 +7,7 @@ mod log;
 mod token;
 
 pub use announce::{Announced, Ready, read_announcement};
-pub use detach::ensure_running;
+pub use detach::{ensure_running, last_lines, told};
 
 use crate::{
     args::ServeArgs,
