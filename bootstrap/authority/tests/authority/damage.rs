@@ -1,6 +1,9 @@
 //! Damage at rest: flipped bits, cut files, missing or foreign segments. Each must be refused by name.
 
-use crate::disk::{Disk, Image, Rng};
+use crate::{
+    disk::{Disk, Image, Rng},
+    rig::campaign,
+};
 use hive_authority::log::{Log, LogError, OpenReport};
 use hive_protocol::{ids::NetworkId, time::Timestamp};
 
@@ -57,7 +60,7 @@ fn every_flipped_bit_of_the_log_is_noticed() {
         assert_eq!(open(&good, NETWORK).unwrap().0, records);
         let names = segments(&good);
         assert!(names.len() >= 3, "{names:?}");
-        for n in 0..1500_usize {
+        for n in 0..1500 * usize::try_from(campaign()).unwrap() {
             let mut bad = good.clone();
             // Every third flip hits the last segment, where a wrong guess would cut instead of refuse.
             let name = if n % 3 == 0 {

@@ -2,7 +2,7 @@
 
 use crate::{
     disk::Rng,
-    rig::{Mesh, runtime},
+    rig::{Mesh, campaign, runtime},
 };
 use std::{
     collections::BTreeSet,
@@ -65,7 +65,8 @@ fn no_kill_loses_or_doubles_an_acknowledged_transfer() {
     let mut rng = Rng(u64::from(std::process::id()));
     let mut acked: BTreeSet<u64> = BTreeSet::new();
     let (mut next, mut torn) = (0_u64, 0);
-    for round in 0..KILLS {
+    let kills = KILLS * campaign();
+    for round in 0..kills {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "kill::child", "--nocapture", "--test-threads=1"])
             .env(FOLDER, &folder)
@@ -133,7 +134,7 @@ fn no_kill_loses_or_doubles_an_acknowledged_transfer() {
         authority.close().unwrap();
     }
     println!(
-        "{KILLS} kills, {} acknowledged transfers, {torn} torn tails, 0 lost, 0 doubled",
+        "{kills} kills, {} acknowledged transfers, {torn} torn tails, 0 lost, 0 doubled",
         acked.len()
     );
     assert!(acked.len() > 200);

@@ -258,10 +258,19 @@ fn one_node_cannot_have_more_than_its_share_in_flight() {
         let handle = authority.handle();
         // The ordering thread is kept busy, so that every request stays unanswered.
         let (release, gate) = std::sync::mpsc::channel::<()>();
+        let (begin, begun) = tokio::sync::oneshot::channel();
         let blocker = {
             let handle = handle.clone();
-            tokio::spawn(async move { handle.view(move |_, _, _| gate.recv().unwrap()).await })
+            tokio::spawn(async move {
+                handle
+                    .view(move |_, _, _| {
+                        begin.send(()).unwrap();
+                        gate.recv().unwrap();
+                    })
+                    .await
+            })
         };
+        begun.await.unwrap();
         let (ours, other) = (mesh.node(), NodeId([5; 32]));
         let ask = |node, number| {
             let handle = handle.clone();

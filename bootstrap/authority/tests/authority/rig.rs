@@ -27,6 +27,11 @@ pub type SignedCommand = Signed<Command>;
 pub const MINTED: u64 = 1_000_000_000_000;
 pub const START: Timestamp = Timestamp(1_795_234_383_000);
 
+/// How many times the usual number of cases is run: 1, or what `HIVE_CAMPAIGN` says.
+pub fn campaign() -> u64 {
+    std::env::var("HIVE_CAMPAIGN").map_or(1, |n| n.parse().unwrap())
+}
+
 pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
