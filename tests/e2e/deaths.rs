@@ -1,0 +1,209 @@
+//! Processes that die or fall silent in the middle: no task is lost, none is counted or paid twice.
+
+use crate::{
+    guests,
+    mesh::Mesh,
+    node::Node,
+    wait::{SOON, until},
+};
+use rustix::process::{Signal, kill_process};
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, fs, thread, time::Duration};
+
+/// Submits a job of sleepers that copy their input, and waits until tasks run on all workers named.
+fn sleepers(mesh: &Mesh, tasks: usize, ms: u64) -> String {
+    let cat = mesh.module("cat", &guests::nap_cat(ms));
+    let tasks: Vec<Value> = (0..tasks)
+        .map(|n| json!({"label": format!("t{n}"), "stdin": {"text": format!("input {n}")}}))
+        .collect();
+    let request = json!({"name": "sleepers", "module": {"path": cat}, "tasks": tasks});
+    let job = mesh.client.post("/v1/jobs", &request);
+    job["job"]["job"].as_str().expect("an id").to_owned()
+}
+
+/// Nodes on which tasks of the job run now.
+fn busy(node: &Node, job: &str) -> BTreeSet<String> {
+    let tasks = node.tasks(job);
+    let running = tasks.iter().filter(|t| t["state"] == "running");
+    running
+        .filter_map(|t| t["node"].as_str().map(str::to_owned))
+        .collect()
+}
+
+fn works_on(mesh: &Mesh, job: &str, nodes: usize) {
+    until(&format!("tasks run on {nodes} nodes"), SOON, || {
+        (busy(&mesh.client, job).len() >= nodes).then_some(())
+    });
+}
+
+/// Every task has ended once and well, with its own output.
+#[track_caller]
+fn all_well(mesh: &Mesh, job: &str, tasks: u64) -> Value {
+    let ended = mesh.client.job_ended(job, Duration::from_secs(90));
+    assert_eq!(
+        (ended["tasks"].as_u64(), ended["succeeded"].as_u64()),
+        (Some(tasks), Some(tasks)),
+        "{ended}"
+    );
+    let by_worker: u64 = ended["by_worker"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|w| w[1].as_u64())
+        .sum();
+    assert_eq!(by_worker, tasks, "each counted once: {ended}");
+    let out = mesh.path("out");
+    mesh.client
+        .run(&["job", "results", job, "-o", out.to_str().unwrap()])
+        .ok();
+    for n in 0..tasks {
+        assert_eq!(
+            fs::read_to_string(out.join(format!("t{n}"))).unwrap(),
+            format!("input {n}")
+        );
+    }
+    ended
+}
+
+#[test]
+fn tasks_of_a_killed_worker_run_elsewhere_and_are_paid_once() {
+    let mut mesh = Mesh::of(2);
+    let job = sleepers(&mesh, 16, 1500);
+    works_on(&mesh, &job, 2);
+    mesh.workers[0].kill();
+    let ended = all_well(&mesh, &job, 16);
+    assert!(ended["retried"].as_u64() > Some(0), "{ended}");
+    mesh.adds_up();
+    // Back again, it collects what it had earned, and no more.
+    mesh.workers[0].start();
+    mesh.client_sees(2);
+    mesh.adds_up();
+    let cost = mesh.client.job(&job).unwrap()["cost"].as_u64().unwrap();
+    let earned = mesh.balance("w1") + mesh.balance("w2");
+    assert!(earned <= cost, "paid {earned}, owed {cost}");
+}
+
+#[test]
+fn a_killed_executor_costs_a_try_and_nothing_else() {
+    let mesh = Mesh::of(1);
+    let job = sleepers(&mesh, 6, 1500);
+    works_on(&mesh, &job, 1);
+    let children = until("an executor process", SOON, || {
+        let children = mesh.workers[0].children();
+        (!children.is_empty()).then_some(children)
+    });
+    for child in children {
+        let _ = kill_process(child, Signal::KILL);
+    }
+    all_well(&mesh, &job, 6);
+    assert!(mesh.workers[0].get("/v1/status", "status").is_some());
+    mesh.settled();
+}
+
+#[test]
+fn held_leases_run_on_and_new_ones_wait_while_the_authority_is_away() {
+    let mut mesh = Mesh::of(1);
+    // A lease that is held while the authority goes.
+    let held = sleepers(&mesh, 12, 1000);
+    works_on(&mesh, &held, 1);
+    let before = mesh.client.job(&held).unwrap()["succeeded"].as_u64();
+    mesh.authority.kill();
+    until("the client knows", SOON, || {
+        (mesh.client.get("/v1/status", "status")?["mesh"]["authority_reachable"] == false).then_some(())
+    });
+    let away = std::time::Instant::now();
+    let waits = sleepers(&mesh, 2, 10);
+    mesh.client
+        .job_until(&waits, "says that it waits for the authority", SOON, |j| {
+            j["waiting"]["code"] == "authority.unreachable"
+        });
+    mesh.client.job_until(&held, "goes on with its lease", SOON, |j| {
+        j["succeeded"].as_u64() > before
+    });
+    thread::sleep(Duration::from_secs(10).saturating_sub(away.elapsed()));
+    let still = mesh.client.job(&waits).unwrap();
+    assert_eq!(
+        still["succeeded"], 0,
+        "no new lease without an authority: {still}"
+    );
+    mesh.authority.start();
+    all_well(&mesh, &held, 12);
+    mesh.client.job_ended(&waits, Duration::from_secs(60));
+    mesh.settled();
+}
+
+#[test]
+fn an_authority_that_freezes_for_ten_seconds_is_waited_for() {
+    let mesh = Mesh::of(1);
+    let held = sleepers(&mesh, 8, 500);
+    works_on(&mesh, &held, 1);
+    mesh.authority.signal(Signal::STOP);
+    let waits = sleepers(&mesh, 2, 10);
+    thread::sleep(Duration::from_secs(10));
+    mesh.authority.signal(Signal::CONT);
+    all_well(&mesh, &held, 8);
+    let ended = mesh.client.job_ended(&waits, Duration::from_secs(60));
+    assert_eq!(ended["succeeded"], 2, "{ended}");
+    mesh.settled();
+}
+
+#[test]
+fn a_daemon_killed_in_mid_job_resumes_it_and_counts_nothing_twice() {
+    let mut mesh = Mesh::of(2);
+    let job = sleepers(&mesh, 24, 500);
+    mesh.client
+        .job_until(&job, "some have ended, some have not", SOON, |j| {
+            j["succeeded"].as_u64() > Some(3)
+        });
+    mesh.client.kill();
+    mesh.client.start();
+    let back = mesh.client.job(&job).expect("the job is in the journal");
+    assert_eq!(back["tasks"], 24, "{back}");
+    all_well(&mesh, &job, 24);
+    mesh.settled();
+}
+
+#[test]
+fn a_daemon_killed_while_it_is_told_its_job_knows_what_it_was_told() {
+    let mut mesh = Mesh::of(1);
+    for n in 0..300 {
+        mesh.file(&format!("in/{n:03}"), format!("file {n}"));
+    }
+    let cat = mesh.module("cat", &guests::nap_cat(20));
+    let (input, out) = (mesh.path("in"), mesh.path("out"));
+    let map = [
+        "job",
+        "map",
+        &cat,
+        input.to_str().unwrap(),
+        "-o",
+        out.to_str().unwrap(),
+    ];
+    let going = mesh.client.spawn(&map);
+    until("tasks have ended", SOON, || {
+        (mesh.client.get("/v1/jobs", "jobs")?[0]["succeeded"].as_u64() > Some(10)).then_some(())
+    });
+    mesh.client.kill();
+    mesh.client.start();
+    // The command that waits for it notices nothing but a pause.
+    going.end(Duration::from_secs(90)).ok();
+    for n in 0..300 {
+        assert_eq!(
+            fs::read_to_string(out.join(format!("{n:03}"))).unwrap(),
+            format!("file {n}")
+        );
+    }
+    mesh.settled();
+}
+
+#[test]
+fn a_worker_that_freezes_is_replaced() {
+    let mesh = Mesh::of(2);
+    let job = sleepers(&mesh, 12, 1000);
+    works_on(&mesh, &job, 2);
+    mesh.workers[0].signal(Signal::STOP);
+    all_well(&mesh, &job, 12);
+    mesh.workers[0].signal(Signal::CONT);
+    mesh.client_sees(2);
+    mesh.adds_up();
+}

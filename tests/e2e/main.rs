@@ -1,0 +1,25 @@
+//! End-to-end tests: the built program, in processes of its own, used as its users use it.
+//!
+//! Each test founds a mesh in a temporary folder ([`mesh`]), talks to it by the command line ([`command`]) or by
+//! the local API ([`http`]), and leaves nothing behind. `HIVENODE_TEST_BIN` names another program to test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod command;
+mod guests;
+mod http;
+mod mesh;
+mod node;
+mod wait;
+
+mod deaths;
+mod flow;
+mod inputs;
+mod json;
+mod limits;
+mod machine;
+mod map;
+mod modules;
+mod money;
+mod place;
+mod tasks;
+mod tickets;

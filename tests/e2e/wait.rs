@@ -1,0 +1,23 @@
+//! Waiting for what must become true, with a deadline that names it.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+/// What a loaded machine with two cores gets for one step.
+pub const SOON: Duration = Duration::from_secs(30);
+/// Pause between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Looks until there is something.
+pub fn until<T>(what: &str, within: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + within;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not within {within:?}: {what}");
+        thread::sleep(LOOK_EVERY);
+    }
+}
