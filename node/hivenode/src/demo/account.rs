@@ -8,7 +8,6 @@ use crate::{
 use hive_runtime::port::WalletView;
 use serde_json::json;
 use std::{
-    collections::BTreeMap,
     path::Path,
     time::{Duration, Instant},
 };
@@ -56,12 +55,7 @@ pub async fn settle(fleet: &Fleet, rendered: &Rendered) -> Result<Books, CliErro
         }
         tokio::time::sleep(ASK_EVERY).await;
     }
-    let nodes: BTreeMap<String, String> = client
-        .nodes()
-        .await?
-        .into_iter()
-        .map(|n| (n.name, n.node))
-        .collect();
+    let names = fleet.names().await?;
     let mut books = Books {
         lines: Vec::new(),
         minted: 0,
@@ -71,9 +65,17 @@ pub async fn settle(fleet: &Fleet, rendered: &Rendered) -> Result<Books, CliErro
     for member in fleet.members() {
         let wallet = member.client.wallet(None).await?;
         let history = member.client.wallet_history(None, 200).await?;
-        let captured = history.iter().filter(|l| l.kind == "capture" && l.delta > 0);
+        // What a payer gets back of a hold stands in its history too: only workers are paid.
+        let worked = member.name.starts_with("worker");
+        let captured = history
+            .iter()
+            .filter(|l| worked && l.kind == "capture" && l.delta > 0);
         let paid = captured.map(|l| l.delta.unsigned_abs()).sum();
-        let node = nodes.get(&member.name).cloned().unwrap_or_default();
+        let node = names
+            .iter()
+            .find(|(_, name)| **name == member.name)
+            .map(|(node, _)| node.clone())
+            .unwrap_or_default();
         let (tiles, fuel) = rendered.by_node.get(&node).copied().unwrap_or_default();
         (books.minted, books.available, books.held) = wallet.ledger;
         books.lines.push(Line {

@@ -12,6 +12,7 @@ use hive_api::client::Client;
 use hive_protocol::{money::MicroCpt, resources::Role};
 use hive_runtime::port::{InviteRequest, Kind, MeshRequest};
 use std::{
+    collections::BTreeMap,
     fs::OpenOptions,
     path::{Path, PathBuf},
     process::Stdio,
@@ -176,6 +177,15 @@ impl Fleet {
         let names: Vec<&str> = joined.iter().map(|(name, _)| *name).collect();
         out.step("joined", &names.join(", "));
         Ok(())
+    }
+
+    /// The members' names by node id.
+    pub async fn names(&self) -> Result<BTreeMap<String, String>, CliError> {
+        let asked = self
+            .members
+            .iter()
+            .map(|m| async { Ok((m.client.status().await?.node, m.name.clone())) });
+        try_join_all(asked).await.map(|pairs| pairs.into_iter().collect())
     }
 
     /// The ends of all logs.

@@ -59,12 +59,7 @@ pub async fn render(
         retries: None,
         open: false,
     };
-    let names: BTreeMap<String, String> = client
-        .nodes()
-        .await?
-        .into_iter()
-        .map(|n| (n.node, n.name))
-        .collect();
+    let names = fleet.names().await?;
     let submitted = Instant::now();
     let job = client.job_submit(&request).await?.job;
     out.step(

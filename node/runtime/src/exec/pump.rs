@@ -39,7 +39,8 @@ pub(super) async fn pump(
         for event in batch.drain(..) {
             match event {
                 Event::Ready { sandbox } => {
-                    tracing::info!(target: "hive_runtime::exec", ?lease, ?sandbox, "executor ready");
+                    let missing: Vec<_> = sandbox.missing().map(|l| l.name.clone()).collect();
+                    tracing::info!(target: "hive_runtime::exec", ?lease, ?missing, "executor ready");
                 }
                 Event::Started { task } => {
                     let (index, attempt) = task_of(task);
