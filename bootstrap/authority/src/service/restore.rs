@@ -110,6 +110,16 @@ pub(super) fn restore(
         Ok(())
     };
     let (log, report) = Log::open(storage, network, &mut step)?;
+    if let Some(torn) = &report.torn {
+        tracing::warn!(
+            target: "hive_authority",
+            "ledger.torn: {} bytes of {} from byte {} on were written when the machine stopped and had never been acknowledged; cut off, kept as {}",
+            torn.bytes, torn.file, torn.offset, torn.saved.as_deref().unwrap_or("nothing (all zero)")
+        );
+    }
+    if report.without_mark {
+        tracing::warn!(target: "hive_authority", "ledger.mark: no whole mark was found beside the log; damage to its last batch would have gone unnoticed");
+    }
     if writer
         .as_ref()
         .is_some_and(|w| w.applied().next > log.durable().next)
