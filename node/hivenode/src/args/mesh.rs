@@ -19,6 +19,8 @@ pub enum MeshCommand {
 #[derive(Debug, Args)]
 pub struct CreateArgs {
     /// Its name
+    // An id of its own: `--name` is this node's name.
+    #[arg(id = "mesh", value_name = "NAME")]
     pub name: String,
     /// Credits minted to the founder, in CPT
     #[arg(long, default_value = "1000000", value_name = "CPT")]

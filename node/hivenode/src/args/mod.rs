@@ -164,6 +164,7 @@ mod tests {
         for line in [
             "hivenode mesh create lab",
             "hivenode mesh create lab --mint 500 --default-score 40 --no-worker",
+            "hivenode mesh create lab --name anna --cpus 2",
             "hivenode mesh show --json",
             "hivenode invite --role worker --score 50 --grant 100 --uses 3 --ttl 24h",
             "hivenode invite rm i_42",

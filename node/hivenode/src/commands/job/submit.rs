@@ -86,7 +86,9 @@ pub async fn submit(
             continue;
         };
         let tasks: Vec<TaskRequest> = part.iter().map(|e| task(e, args)).collect();
-        match add(client, job, &tasks, shared.borrow().entries.len()).await {
+        // Taken out of the `match`: a borrow in its head would last to its end.
+        let before = shared.borrow().entries.len();
+        match add(client, job, &tasks, before).await {
             Ok(()) => shared.borrow_mut().entries.extend(from..to),
             Err(refused) if about_the_batch(&refused) => {
                 if let [entry] = part {
