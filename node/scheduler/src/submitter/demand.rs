@@ -8,6 +8,7 @@ use hive_protocol::{
     gossip::DEMAND_LIFE,
     ids::{JobId, NodeId},
     resources::Role,
+    time::MAX_CLOCK_SKEW,
     work::{MAX_SLOTS, Offer},
 };
 use hive_trust::rules::{may_run, rank_group};
@@ -183,7 +184,7 @@ impl Submitter {
                     super::lease::Phase::Holding | super::lease::Phase::Requesting
                 )
         });
-        if self.now >= offer.expires || credential.node != from || paused || asked {
+        if self.now >= offer.expires + MAX_CLOCK_SKEW || credential.node != from || paused || asked {
             return Err(OfferFault::Stale);
         }
         let program = &job.program;
@@ -245,7 +246,7 @@ impl Submitter {
             if want == 0 {
                 break;
             }
-            if self.now >= offer.expires {
+            if self.now >= offer.expires + MAX_CLOCK_SKEW {
                 continue;
             }
             let slots = offer.slots.min(want).min(MAX_SLOTS);
