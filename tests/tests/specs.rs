@@ -131,7 +131,9 @@ fn every_spec_has_its_parts() {
 
 /// Variants and fields of the wire modules: what a reader of the bytes has to know.
 fn words_on_the_wire(file: &Source) -> Vec<String> {
-    if !file.name.starts_with("protocol/src/") || ["/codec.rs", "/keys.rs"].iter().any(|f| file.name.ends_with(f)) {
+    if !file.name.starts_with("protocol/src/")
+        || ["/codec.rs", "/keys.rs"].iter().any(|f| file.name.ends_with(f))
+    {
         return Vec::new();
     }
     file.product_lines()

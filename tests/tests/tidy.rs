@@ -18,6 +18,14 @@ const SLEEPERS: &[(&str, &str)] = &[
         "node/net/tests/net/mesh.rs",
         "asks counters that announce nothing, until a deadline",
     ),
+    (
+        "tests/e2e/deaths.rs",
+        "the authority is away, or the submitter gone, for ten seconds by the clock",
+    ),
+    (
+        "tests/e2e/wait.rs",
+        "the one place that asks another process again until a deadline",
+    ),
 ];
 
 fn source(name: &str, text: &str) -> Source {
