@@ -304,3 +304,51 @@ fn links_in_the_documents_lead_somewhere() {
     }
     assert!(dead.is_empty(), "dead links:\n  {}", dead.join("\n  "));
 }
+
+/// Files and bounds that a text names between back-ticks and that are not in the sources.
+fn unknown_names(text: &str, files: &[Source]) -> Vec<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./-".contains(c);
+    text.split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| {
+            let file = name.ends_with(".rs") && name.chars().all(plain);
+            let bound = name.starts_with("MAX_") && name.chars().all(plain);
+            (file
+                && !files
+                    .iter()
+                    .any(|f| f.name == *name || f.name.ends_with(&format!("/{name}"))))
+                || (bound && !files.iter().any(|f| f.text.contains(&format!("const {name}: "))))
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_house_is_described_as_it_stands() {
+    let files = rust_files();
+    for name in [
+        "docs/ARCHITECTURE.md",
+        "docs/protocol/executor-pipe.md",
+        "docs/adr/0002-bincode-1.3.3.md",
+    ] {
+        let text = fs::read_to_string(root().join(name)).unwrap();
+        assert_eq!(
+            unknown_names(&text, &files),
+            Vec::<String>::new(),
+            "{name} names what is not there"
+        );
+    }
+    let crates = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
+    for (name, _) in hive_tests::graph::FLOORS {
+        assert!(
+            crates.contains(&format!("**{name}.**")) || *name == "hive-tests",
+            "no paragraph on {name}"
+        );
+    }
+    let invented = "`no/such/file.rs` `MAX_NOTHING` `src/{a,b}.rs`";
+    assert_eq!(
+        unknown_names(invented, &files),
+        ["no/such/file.rs", "MAX_NOTHING"]
+    );
+}
