@@ -27,14 +27,22 @@ impl Submitter {
         let Some(job) = self.jobs.get_mut(&id) else {
             return;
         };
-        let mut hungry = std::mem::take(&mut job.refill);
+        let hungry = std::mem::take(&mut job.refill);
         if job.arriving.len() >= MAX_FETCHING {
             // Results arrive more slowly than tasks end: let them.
             job.refill = hungry;
             return;
         }
-        // Turn about between leases, so that none takes all of a small job.
-        while let Some(no) = hungry.pop_first() {
+        // The emptiest first: a task taken back for an idle lease must not go where it came from.
+        let mut hungry: Vec<LeaseNo> = hungry.into_iter().collect();
+        if hungry.len() > 1 {
+            hungry.sort_by_key(|no| {
+                let lease = self.leases.get(no);
+                let load = lease.map_or(0, |l| l.assigned.len() as u64 * 1000 / u64::from(l.slots.max(1)));
+                (load, *no)
+            });
+        }
+        for no in hungry {
             self.fill(id, no);
         }
         let Some(job) = self.jobs.get(&id) else {
@@ -163,7 +171,14 @@ impl Submitter {
         if to.predecessor.is_some() {
             return;
         }
-        let free = (to.slots as usize).saturating_sub(to.assigned.len());
+        // Only what it can pay for and be told of, or the task would go back and forth for ever.
+        let affordable = usize::try_from(to.affordable(job.expected_fuel())).unwrap_or(usize::MAX);
+        let free = (to.slots as usize)
+            .saturating_sub(to.assigned.len())
+            .min(affordable);
+        if free == 0 || to.link.room() <= RESERVE {
+            return;
+        }
         let node = to.node;
         let victim = job
             .leases
