@@ -190,7 +190,9 @@ pub async fn start(config: Config) -> Result<(NodeHandle, Running), StartError> 
         source,
     })?;
     let mut registry = Registry::default();
-    registry.insert(Arc::new(wasm(&cache)?));
+    let executor = wasm(&cache)?;
+    let uncontained = uncontained(&executor).await;
+    registry.insert(Arc::new(executor));
     let free = dir.space()?.available;
     let capabilities = measure::capabilities(&config, dir.root(), free);
     let (handle, calls) = NodeHandle::new(Arc::new(StorePort(store.clone())));
@@ -201,7 +203,7 @@ pub async fn start(config: Config) -> Result<(NodeHandle, Running), StartError> 
         journal: JobJournal::new(journal),
         registry,
         capabilities,
-        problems: problems.collect(),
+        problems: problems.chain(uncontained).collect(),
         config,
         dir,
     };
@@ -222,6 +224,26 @@ fn wasm(cache: &std::path::Path) -> Result<WasmExecutor, StartError> {
     let exe = std::env::current_exe().map_err(|e| StartError::Executor(e.to_string()))?;
     let config = WasmConfig::new(exe, cache.join("modules"));
     WasmExecutor::new(config).map_err(|e| StartError::Executor(e.to_string()))
+}
+
+/// What is said when the machine does not give the sandbox's essential layers.
+async fn uncontained(executor: &WasmExecutor) -> Option<Problem> {
+    let report = executor.sandbox().await.ok()?;
+    if report.contained() {
+        return None;
+    }
+    let missing: Vec<_> = report
+        .missing()
+        .map(|l| format!("{} ({})", l.name, l.detail))
+        .collect();
+    Some(Problem {
+        code: "exec.uncontained".to_owned(),
+        message: format!(
+            "guests here are held by the WASM runtime alone; missing: {}",
+            missing.join(", ")
+        ),
+        hint: Some("a newer kernel with Landlock and user namespaces; see docs/guides/worker.md".to_owned()),
+    })
 }
 
 /// Task folders of an earlier life hold nothing that is still wanted.

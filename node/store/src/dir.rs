@@ -8,6 +8,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 /// The newest data folder format this program understands.
@@ -222,6 +223,11 @@ fn make_private(path: &Path) -> Result<(), DirError> {
         .map_err(io_at("create", path))
 }
 
+/// How long a lock held by a dying process is waited for.
+pub(crate) const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+/// Pause between two tries.
+pub(crate) const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
 fn lock(root: &Path) -> Result<File, DirError> {
     let path = root.join("lock");
     let file = OpenOptions::new()
@@ -233,7 +239,17 @@ fn lock(root: &Path) -> Result<File, DirError> {
         .open(&path)
         .map_err(io_at("open", &path))?;
     let pid_path = root.join("pid");
-    match file.try_lock() {
+    let began = Instant::now();
+    // A process killed just now may not have let go of its files yet: the kernel closes them a moment later.
+    let locked = loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            other => break other,
+        }
+    };
+    match locked {
         Ok(()) => {
             write_line(&pid_path, &std::process::id().to_string()).map_err(io_at("write", &pid_path))?;
             Ok(file)

@@ -7,9 +7,14 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 const LOCK: &str = "ledger.lock";
+/// How long a lock held by a dying process is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+/// Pause between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A folder of files.
 pub trait Storage: Send {
@@ -116,7 +121,17 @@ impl DirStorage {
             .mode(0o600)
             .open(path.join(LOCK))
             .map_err(LogError::disk("opening", LOCK))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        let began = Instant::now();
+        // A process killed just now may not have let go of its files yet: the kernel closes them a moment later.
+        let locked = loop {
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Err(rustix::io::Errno::WOULDBLOCK) if began.elapsed() < LOCK_PATIENCE => {
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                other => break other,
+            }
+        };
+        match locked {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 return Err(LogError::Locked {

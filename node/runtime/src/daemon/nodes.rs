@@ -47,12 +47,23 @@ impl Directory {
         }
     }
 
-    /// Takes the registry's word; what gossip says later is newer.
-    pub fn registered(&mut self, view: NodeView) {
+    /// Takes the registry's word; what gossip says later is newer. The registry knows the role a node was admitted
+    /// to, the node itself which it has taken besides (an authority that works): both count.
+    pub fn registered(&mut self, mut view: NodeView) {
         if self.nodes.len() >= MAX_NODES && !self.nodes.contains_key(&view.node) {
             return;
         }
         let (node, seen) = (view.node, view.last_seen);
+        for role in self
+            .nodes
+            .get(&node)
+            .into_iter()
+            .flat_map(|k| k.view.roles.clone())
+        {
+            if !view.roles.contains(&role) {
+                view.roles.push(role);
+            }
+        }
         let known = self.nodes.entry(node).or_insert_with(|| Known {
             view: view.clone(),
             heard: seen,
@@ -151,8 +162,12 @@ impl Daemon {
         let now = self.clock.now();
         let mut gone = Vec::new();
         let Some(mesh) = self.mesh.as_mut() else { return };
-        for view in nodes {
+        for mut view in nodes {
             let node = view.node;
+            if node == mesh.standing.node() && !view.roles.contains(&mesh.membership.role) {
+                // Our own presence does not come back to us.
+                view.roles.push(mesh.membership.role);
+            }
             let was = mesh
                 .directory
                 .get(&node)

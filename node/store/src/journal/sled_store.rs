@@ -14,13 +14,14 @@ use super::{
     record,
     sled_open::{CHECK_KEY, OpenFault, audit, fault, guarded, io_error, move_aside, open_db},
 };
-use crate::dir::disk_space;
+use crate::dir::{LOCK_PATIENCE, LOCK_PAUSE, disk_space};
 use std::{
     collections::BTreeMap,
     fs,
     ops::Bound,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    time::Instant,
 };
 
 /// Room the disk must have for a change: sled does not survive a full disk (it may hang), so it never meets one.
@@ -56,7 +57,17 @@ impl SledJournal {
                 return Err(JournalError::NoTree { tree: "" });
             }
         }
-        let why = match Self::try_open(path, trees) {
+        let began = Instant::now();
+        let tried = loop {
+            match Self::try_open(path, trees) {
+                // As with the data folder: a process killed just now may hold its lock a moment longer.
+                Err(OpenFault::Other(JournalError::Locked { .. })) if began.elapsed() < LOCK_PATIENCE => {
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                other => break other,
+            }
+        };
+        let why = match tried {
             Ok(opened) => return Ok(opened),
             Err(OpenFault::Other(e)) => return Err(e),
             Err(OpenFault::Unreadable(why)) => why,
