@@ -1,10 +1,8 @@
-//! Leases never oversubscribe a node, counted twice: by what its executors truly run, and by what its core says
-//! it has given. Both against what the machine truly has, which the core only believes to know.
+//! Leases never oversubscribe a node, counted twice: by what its executors truly run, and by that together
+//! with what its core still calls free. Both against what the machine truly has, which the core only believes to know.
 
 use super::Violation;
 use crate::world::World;
-use hive_protocol::resources::Resources;
-use std::collections::BTreeMap;
 
 /// # Errors
 /// More is in use or promised than there is.
@@ -31,20 +29,13 @@ pub fn check(world: &World, n: usize) -> Result<(), Violation> {
     let Some(worker) = &node.worker else {
         return Ok(());
     };
-    // A lease and its successor share slots: of one job's leases only the largest is counted.
-    let mut given: BTreeMap<_, (u32, Resources)> = BTreeMap::new();
-    for lease in worker.leases().filter(|l| !l.settling) {
-        let entry = given
-            .entry((lease.submitter, lease.job))
-            .or_insert((0, lease.need));
-        entry.0 = entry.0.max(lease.slots);
-    }
-    let mut left = Some(total.clone());
-    for (slots, need) in given.values() {
-        left = left.and_then(|l| l.checked_sub(need, *slots));
-    }
-    if left.is_none() {
-        return bad("it has promised more than it has");
+    // What runs and what the core still calls free must fit side by side.
+    let free = worker.free();
+    let fits = left.is_some_and(|l| {
+        free.cpu_milli <= l.cpu_milli && free.memory_mib <= l.memory_mib && free.disk_mib <= l.disk_mib
+    });
+    if !fits {
+        return bad("its core calls free what is in use, or is not there");
     }
     Ok(())
 }

@@ -28,8 +28,11 @@ pub fn check(world: &World) -> Result<(), Violation> {
         if !node.executors.is_empty() {
             return bad(format!("{} still has executors", node.name));
         }
-        if !node.disk.kept.is_empty() {
-            return bad(format!("{} still keeps receipts", node.name));
+        if let Some((lease, kept)) = node.disk.kept.first_key_value() {
+            return bad(format!(
+                "{} still keeps the receipt of {lease}, hold {}",
+                node.name, kept.hold
+            ));
         }
     }
     if let Some((id, hold)) = world.oracle.books.holds.iter().find(|(_, h)| h.open) {

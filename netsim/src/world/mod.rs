@@ -38,8 +38,8 @@ const CALM: u64 = 75 * 60_000;
 const LOOK_EVERY: u64 = 5_000;
 /// In so many of 10,000 cases a node dies while it carries out its cores' effects.
 const DIES_IN_THE_MIDDLE: u32 = 3;
-/// Happenings of one seed at most; more means that the world runs in circles.
-const MAX_STEPS: u64 = 20_000_000;
+/// Steps within one millisecond at most; more means that somebody runs in circles.
+const MAX_STEPS: u64 = 5_000;
 
 /// Something that will happen.
 #[derive(Debug)]
@@ -283,11 +283,19 @@ impl World {
     }
 
     fn run_until(&mut self, end: u64) {
-        let mut steps = 0;
+        let (mut moment, mut steps) = (self.now, 0);
         while self.violation.is_none() && self.step(end) {
-            steps += 1;
+            steps = if self.now == moment { steps + 1 } else { 0 };
+            moment = self.now;
             if steps > MAX_STEPS {
-                self.violated(Err(Violation::new("progress", "the world runs in circles")));
+                let busy: Vec<_> = (0..self.nodes.len())
+                    .filter(|n| self.nodes[*n].due().is_some_and(|t| t <= self.now))
+                    .map(|n| self.nodes[n].name.clone())
+                    .collect();
+                self.violated(Err(Violation::new(
+                    "progress",
+                    format!("no time passes at {moment} ms; due: {busy:?}"),
+                )));
             }
         }
         self.now = self.now.max(end);
@@ -468,7 +476,7 @@ impl World {
     fn drain(&mut self, n: usize) {
         // A process dies between two effects as well as between two inputs.
         let dies = self.faulty(DIES_IN_THE_MIDDLE).then(|| self.rng.below(6));
-        let mut done = 0;
+        let (mut done, mut rounds) = (0, 0);
         loop {
             let mut any = false;
             while let Some(effect) = self.nodes[n].submitter.as_mut().and_then(|s| s.poll_effect()) {
@@ -493,8 +501,16 @@ impl World {
                 any = true;
                 self.deliver(n, n, message, Some(side));
             }
-            if !any {
+            if !any || self.violation.is_some() {
                 break;
+            }
+            rounds += 1;
+            if rounds > MAX_STEPS {
+                let name = self.nodes[n].name.clone();
+                self.violated(Err(Violation::new(
+                    "progress",
+                    format!("the cores of {name} talk without end at {} ms", self.now),
+                )));
             }
         }
         self.nodes[n].touched = false;

@@ -118,6 +118,7 @@ impl World {
                 expires,
                 receipt,
             } => {
+                self.note(n, format_args!("{} keeps a receipt", Short(&lease.0)));
                 let kept = KeptReceipt {
                     hold,
                     expires,
@@ -126,6 +127,7 @@ impl World {
                 self.nodes[n].disk.kept.insert(lease, kept);
             }
             Effect::DropReceipt { lease } => {
+                self.note(n, format_args!("{} drops its receipt", Short(&lease.0)));
                 self.nodes[n].disk.kept.remove(&lease);
             }
             Effect::Capture {
