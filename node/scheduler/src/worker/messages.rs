@@ -230,7 +230,10 @@ impl Worker {
         } else {
             self.timers.clear(Timer::Unpaid(id));
         }
-        self.effects.push_back(keep);
+        // Nothing to collect is nothing to keep; nor is a word that comes after the hold was settled.
+        if r.amount > hive_protocol::money::MicroCpt::ZERO && !lease.paid {
+            self.effects.push_back(keep);
+        }
         self.counters.receipts_countersigned += 1;
         self.settle(id);
     }
