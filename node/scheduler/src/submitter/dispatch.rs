@@ -101,11 +101,13 @@ impl Submitter {
         let mut bodies = Vec::new();
         let mut orders = Vec::new();
         let mut bytes = 0;
+        let mut unsuited = false;
         for _ in 0..wanted {
             if lease.link.room() <= RESERVE + bodies.len() {
                 break;
             }
             let Some(index) = job.next_for(node, &others) else {
+                unsuited = true;
                 break;
             };
             if lease.assigned.contains_key(&index) {
@@ -140,7 +142,8 @@ impl Submitter {
         // The hold is nearly used up while work waits: a further one in time.
         let left = lease.affordable(job.expected_fuel());
         let known = job.measured >= MEASURED || lease.assigned.is_empty();
-        let short = known && job.totals.waiting > 0 && left < depth.max(1);
+        // What waits for other workers is no reason to set more money aside for this one.
+        let short = known && !unsuited && job.totals.waiting > 0 && left < depth.max(1);
         if short {
             job.refill.insert(no);
         }
