@@ -6,6 +6,7 @@
 mod behaviour;
 mod book;
 mod gated;
+mod greeting;
 mod listen;
 mod on_command;
 mod on_connection;
@@ -67,6 +68,8 @@ pub(crate) struct Node {
     held: BTreeMap<PeerId, Vec<streams::InboundStream>>,
     /// Bounded in on_kad.rs.
     queries: HashMap<QueryId, Query>,
+    /// Members that have not told their topics, and what was done about it; bounded in greeting.rs.
+    ungreeted: greeting::Ungreeted,
     /// Events the owner has not room for yet; at [`EVENT_QUEUE`] the swarm is not driven.
     outbox: VecDeque<NetEvent>,
     gates: mpsc::Sender<GateDone>,
@@ -101,6 +104,7 @@ pub async fn spawn(config: Config) -> Result<(NetHandle, NetEvents), NetError> {
         waiting: waiting::WaitingRoom::default(),
         held: BTreeMap::new(),
         queries: HashMap::new(),
+        ungreeted: greeting::Ungreeted::default(),
         outbox: VecDeque::new(),
         gates,
     };

@@ -174,7 +174,7 @@ impl Node {
     }
 
     /// Makes sure that a connection is there or under way; whoever waits is told when that fails.
-    fn connect(&mut self, peer: PeerId, node: NodeId) {
+    pub(super) fn connect(&mut self, peer: PeerId, node: NodeId) {
         if self.table.get(&peer).is_some() || self.waiting.dialing(&peer) {
             return;
         }

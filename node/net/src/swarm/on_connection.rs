@@ -112,6 +112,9 @@ impl Node {
                 cause,
             });
         }
+        if self.ungreeted.redial(&peer) {
+            self.connect(peer, node);
+        }
     }
 
     fn dial_failed(&mut self, peer: Option<PeerId>, id: ConnectionId, error: &DialError) {

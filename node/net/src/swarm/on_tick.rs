@@ -17,6 +17,7 @@ impl Node {
             tracing::debug!(%peer, %connection, "closing a duplicate connection");
             self.swarm.close_connection(connection);
         }
+        self.mend_greetings(now);
         let neighbours: BTreeSet<_> = {
             let gossip = self.swarm.behaviour_mut().gossip.inner();
             gossip.all_mesh_peers().copied().collect()

@@ -186,6 +186,17 @@ impl Table {
         self.peers.get(peer)?.preferred(self.me)
     }
 
+    /// Members and since when each has its newest connection.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (PeerId, Instant)> + '_ {
+        self.peers
+            .iter()
+            .filter(|(_, peer)| peer.is_member())
+            .filter_map(|(id, peer)| {
+                let newest = peer.connections.iter().map(|c| c.since).max()?;
+                Some((*id, newest))
+            })
+    }
+
     /// Duplicate connections to be closed now.
     pub(crate) fn duplicates(&self, now: Instant) -> Vec<(PeerId, ConnectionId)> {
         self.peers

@@ -257,6 +257,10 @@ impl Daemon {
             Inbox::WorkDown(node, serial) => {
                 if self.mesh.as_mut().is_some_and(|m| m.work.down(node, serial)) {
                     self.work_lost(node);
+                    // Serial 0 is a stream that could not be opened: the cores ask again in their own time.
+                    if serial != 0 {
+                        self.work_resume(node);
+                    }
                 }
             }
             Inbox::ExecutorGone(lease) => {

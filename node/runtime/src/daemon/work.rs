@@ -142,6 +142,17 @@ impl Daemon {
         }
     }
 
+    /// A submitter whose stream broke may be there all the same: back from the dead, it is asked at once whether
+    /// it still knows its leases, instead of their slots being kept for it.
+    pub(super) fn work_resume(&mut self, node: NodeId) {
+        let Some(mesh) = self.mesh.as_mut() else { return };
+        let leases =
+            |w: &hive_scheduler::worker::Worker| w.leases().any(|l| l.submitter == node && !l.settling);
+        if mesh.worker.as_ref().is_some_and(leases) {
+            mesh.work.connect(node, Vec::new());
+        }
+    }
+
     /// The way to ourselves is always up.
     pub(super) fn self_connected(&mut self) {
         if let Some(node) = self.mesh.as_ref().map(|m| m.standing.node()) {

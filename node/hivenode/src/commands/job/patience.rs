@@ -20,7 +20,10 @@ pub struct Patience {
 
 /// Whether waiting may be in vain, and the exit code if it is.
 fn hopeless(waiting: &Problem) -> Option<Exit> {
-    if waiting.code.starts_with("place.") {
+    if waiting.code == "place.busy" {
+        // Somebody fits and has other work: a turn will come.
+        None
+    } else if waiting.code.starts_with("place.") {
         Some(Exit::NO_FIT)
     } else if waiting.code.starts_with("wallet.") || waiting.code == "job.budget" {
         Some(Exit::NO_CREDIT)
@@ -145,6 +148,7 @@ pub mod tests {
                 .1,
             Exit::NO_CREDIT
         );
+        assert!(p.look(&job("waiting", Some("place.busy")), later).is_none());
         assert!(
             p.look(&job("waiting", Some("authority.unreachable")), later)
                 .is_none()
