@@ -97,10 +97,7 @@ fn from_mesh_create_to_a_paid_result_by_hand() {
         here.json("status", &["status"]),
         there.json("status", &["status"]),
     );
-    assert_eq!(
-        (a["name"].as_str(), b["name"].as_str()),
-        (Some("anna"), Some("bert"))
-    );
+    assert_eq!(b["name"], "bert");
     assert!(
         a["roles"].as_array().unwrap().contains(&"authority".into()),
         "{a}"
@@ -126,7 +123,7 @@ fn from_mesh_create_to_a_paid_result_by_hand() {
         );
         assert_eq!(bert["capabilities"]["total"]["cpu_milli"], 2000);
         let anna = hand.json("node", &["node", "show", a["node"].as_str().unwrap()]);
-        assert_eq!((&anna["name"], &anna["score"]), (&"anna".into(), &100.into()));
+        assert_eq!((&anna["name"], &anna["score"]), (&a["name"], &100.into()));
         assert_eq!(anna["capabilities"]["total"]["cpu_milli"], 0);
     }
     here.run(&["node", "show", "nobody"]).ends(3);
@@ -157,7 +154,12 @@ fn from_mesh_create_to_a_paid_result_by_hand() {
     there.run(&["status"]).fails(5, "daemon.not_running");
     // What was joined is remembered.
     there.run(&["up"]).ok();
-    assert_eq!(there.json("status", &["status"])["mesh"]["name"], "lab");
+    // `status` ends with 1 while something is wrong, such as an authority not found yet.
+    let well = until("all is well again", SOON, || {
+        let status = there.run(&["--json", "status"]);
+        (status.code == 0).then(|| status.document("status"))
+    });
+    assert_eq!(well["mesh"]["name"], "lab");
     there.run(&["down"]).ok();
     here.run(&["down"]).ok();
 }

@@ -63,20 +63,33 @@ fn a_balance_too_small_is_named_and_nothing_is_taken() {
     let submit = ["task", "submit", &noop, "--wait", "--patience", "2s"];
     mesh.client.run(&submit).fails(8, "wallet.insufficient");
     assert_eq!(mesh.settled(), 0);
-    // A job's own budget is named apart.
-    let submit = [
-        "task",
-        "submit",
-        &noop,
-        "--wait",
+    // A job's own budget is named apart. One task may use up more than is left, at its worker's risk; the next
+    // finds nothing.
+    let spin = mesh.module("spin", guests::SPIN);
+    for n in 0..3 {
+        mesh.file(&format!("in/{n}"), "");
+    }
+    let (input, out) = (mesh.path("in"), mesh.path("out"));
+    let mut map = vec![
+        "job",
+        "map",
+        &spin,
+        input.to_str().unwrap(),
+        "-o",
+        out.to_str().unwrap(),
+    ];
+    map.extend([
+        "--cpus",
+        "2",
+        "--fuel",
+        "0.1",
+        "--budget",
+        "10",
         "--patience",
         "2s",
-        "--budget",
-        "0.001",
-        "--fuel",
-        "1",
-    ];
-    mesh.client.run(&submit).fails(8, "job.budget");
+    ]);
+    mesh.client.run(&map).fails(8, "job.budget");
+    assert_eq!(mesh.settled(), 10 * CPT, "no more than the budget");
     // With few enough instructions it runs.
     mesh.client
         .run(&["task", "submit", &noop, "--wait", "--fuel", "0.01"])

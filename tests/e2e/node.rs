@@ -3,11 +3,12 @@
 use crate::{
     command::{Going, LONGEST, Out, bare},
     http,
-    wait::{SOON, until},
+    wait::{SOON, until, until_else},
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::{
+    cell::RefCell,
     ffi::OsStr,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -216,11 +217,14 @@ impl Node {
     /// Waits until a job satisfies this.
     #[track_caller]
     pub fn job_until(&self, id: &str, what: &str, within: Duration, test: impl Fn(&Value) -> bool) -> Value {
-        let mut last = Value::Null;
-        until(&format!("{what} (job {id} on {})", self.name), within, || {
+        let last = RefCell::new(Value::Null);
+        let look = || {
             let job = self.job(id)?;
-            last.clone_from(&job);
+            last.replace(job.clone());
             test(&job).then_some(job)
+        };
+        until_else(within, look, || {
+            format!("{what} on {}: {}", self.name, last.borrow())
         })
     }
 

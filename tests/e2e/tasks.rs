@@ -63,7 +63,11 @@ fn logs_follow_a_running_task_and_stay_afterwards() {
 fn results_land_in_the_folder_named() {
     let mesh = Mesh::of(1);
     let two = mesh.module("two", &guests::two_files());
-    let id = mesh.client.run(&["task", "submit", &two]).ok().text();
+    let id = mesh
+        .client
+        .run(&["task", "submit", &two, "--", "{out}"])
+        .ok()
+        .text();
     mesh.client.run(&["task", "wait", id.trim()]).ok();
     let out = mesh.path("results");
     mesh.client
