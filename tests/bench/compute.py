@@ -141,9 +141,11 @@ def main():
     parser.add_argument("--tries", type=int, default=1000)
     parser.add_argument("--idle", type=int, default=60, help="seconds before an idle worker's memory is read")
     parser.add_argument("--no-ray", action="store_true")
+    parser.add_argument("--pool", type=Path, help="the built bench `bare_pool` of hive-executor")
+    parser.add_argument("--spin", type=int, default=65, help="rounds of spin.wasm that make about 50 ms")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    ours, rays, colds = [], [], []
+    ours, rays, colds, batches, pools = [], [], [], [], []
     mesh = Mesh(args.bin)
     try:
         time.sleep(args.idle)
@@ -151,6 +153,10 @@ def main():
         for _ in range(args.rounds):
             ours.append(mesh.bench(args.tasks, args.tries))
             colds.append(mesh.cold(20))
+            if args.pool:
+                mesh.batch(4, args.spin)  # the module is compiled on both workers then
+                batches.append(mesh.batch(200, args.spin))
+                pools.append(float(subprocess.run([args.pool, SPIN, "200", "2", str(args.spin)], capture_output=True, text=True).stdout))
             if not args.no_ray:
                 rays.append(ray_round(args.tasks, args.tries))
     finally:
@@ -163,13 +169,16 @@ def main():
         ("one task, cold, p50, ms (CLI process included)", statistics.median(colds), float("nan"), "{:.1f}"),
         (f"idle worker after {args.idle} s, all processes, MiB", memory, float("nan"), "{:.1f}"),
     ]
+    if pools:
+        share = statistics.median(p / b for p, b in zip(pools, batches))
+        rows.append((f"200 tasks of {statistics.median(pools) * 10:.0f} ms, share of a bare two-thread pool", share * 100, float("nan"), "{:.1f} %"))
     print(f"medians of {args.rounds} rounds\n\n| figure | hivenode | Ray | ratio |\n|---|---|---|---|")
     for what, us, them, form in rows:
         known = them == them
         ratio = f"{us / them:.2f}" if known else ""
         print(f"| {what} | {form.format(us)} | {form.format(them) if known else '–'} | {ratio} |")
     if args.json:
-        args.json.write_text(json.dumps(dict(ours=ours, ray=rays, cold_ms=colds, idle_mib=memory), indent=1))
+        args.json.write_text(json.dumps(dict(ours=ours, ray=rays, cold_ms=colds, idle_mib=memory, batch_s=batches, pool_s=pools), indent=1))
 
 
 main()
