@@ -210,7 +210,8 @@ async fn connections_over_the_limit_are_refused() {
     assert_eq!(b.dial(&a).await, Admission::Member);
     assert_eq!(c.dial(&a).await, Admission::Member);
     let refused = tokio::time::timeout(DEADLINE, d.net.dial(a.id(), a.net.listen_addrs()));
-    refused.await.unwrap().unwrap_err();
+    // The connection ends under the first exchange: either that is noticed first, or the end itself.
+    assert_ne!(refused.await.unwrap().ok(), Some(Admission::Member));
     assert_eq!(a.net.peers().await.len(), 2);
     assert!(a.net.counters().inbound_failed > 0);
 }
