@@ -17,7 +17,7 @@ use std::{
 /// Threads that run seeds; each seed is independent.
 const THREADS: u64 = 2;
 /// Seeds tried for each planted fault before it counts as missed.
-const SEEDS_PER_PLANT: u64 = 12;
+const SEEDS_PER_PLANT: u64 = 40;
 
 /// Simulates a mesh of the real cores in virtual time, everything decided by a seed.
 #[derive(Parser)]
@@ -124,6 +124,13 @@ fn many(seeds: Range<u64>, plant: Option<Plant>) -> u64 {
 fn is_caught(plant: Plant) -> bool {
     for seed in 0..SEEDS_PER_PLANT {
         if let Some(violation) = run(seed, Some(plant), false).violation {
+            if !plant.caught_by().contains(&violation.invariant) {
+                say(&format!(
+                    "{:<18} caught by the wrong one: {violation}",
+                    plant.name()
+                ));
+                return false;
+            }
             let mut text = violation.to_string();
             if let Some((at, _)) = text.char_indices().nth(150) {
                 text.truncate(at);

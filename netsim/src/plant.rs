@@ -50,6 +50,22 @@ impl Plant {
         Self::LostResult,
     ];
 
+    /// The invariants that are there for it.
+    #[must_use]
+    pub const fn caught_by(self) -> &'static [&'static str] {
+        match self {
+            Self::DropJournalTask | Self::LostResult => &["task_lost"],
+            Self::ForgetEndedTask => &["paid_twice", "task_lost"],
+            Self::DropJournalJob | Self::Overcharge | Self::BlindCountersign => &["paid_for_work"],
+            Self::AckBeforeSync => &["acknowledged"],
+            Self::SkipLog => &["log_replay", "acknowledged"],
+            Self::StoppedClock => &["hold_expiry"],
+            Self::InflatedTerms | Self::OverfullExecutor => &["oversubscribed"],
+            Self::UnansweredCapture => &["settled"],
+            Self::RepeatedSeed => &["fresh_ids"],
+        }
+    }
+
     /// Its name on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -11,6 +11,7 @@ pub mod oversubscribed;
 pub mod paid_for_work;
 pub mod settled;
 pub mod task_lost;
+pub mod thrift;
 
 pub use acknowledged::{Ack, ack_of};
 
@@ -58,6 +59,7 @@ pub fn of_a_node(world: &World, n: usize) -> Result<(), Violation> {
 pub fn of_the_authority(world: &World) -> Result<(), Violation> {
     balances::check(world)?;
     hold_expiry::check(world)?;
+    thrift::check(world)?;
     world
         .authority
         .state
