@@ -94,6 +94,7 @@ pub struct Oracle {
     /// Figures for the summary.
     pub figures: BTreeMap<&'static str, u64>,
     leases: BTreeMap<LeaseId, LeaseFacts>,
+    asked: BTreeMap<HoldId, (usize, u64, LeaseId)>,
     jobs: BTreeMap<JobId, JobFacts>,
     liars: BTreeSet<usize>,
 }
@@ -114,6 +115,7 @@ impl Oracle {
             acks: BTreeMap::new(),
             figures: BTreeMap::new(),
             leases: BTreeMap::new(),
+            asked: BTreeMap::new(),
             jobs: BTreeMap::new(),
             liars,
         }
@@ -174,6 +176,27 @@ impl Oracle {
     #[must_use]
     pub fn lease_ids(&self) -> Vec<LeaseId> {
         self.leases.keys().copied().collect()
+    }
+
+    /// A submitter asks for a hold, for the first time or again.
+    ///
+    /// # Errors
+    /// When the id was another hold's.
+    pub fn hold_asked(
+        &mut self,
+        submitter: usize,
+        life: u64,
+        hold: HoldId,
+        lease: LeaseId,
+    ) -> Result<(), Violation> {
+        let asked = *self.asked.entry(hold).or_insert((submitter, life, lease));
+        if asked != (submitter, life, lease) {
+            return Err(Violation::new(
+                "fresh_ids",
+                format!("hold {hold} names two holds"),
+            ));
+        }
+        Ok(())
     }
 
     /// A submitter asks a worker for a lease, for the first time or again.

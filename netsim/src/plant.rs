@@ -54,7 +54,8 @@ impl Plant {
     #[must_use]
     pub const fn caught_by(self) -> &'static [&'static str] {
         match self {
-            Self::DropJournalTask | Self::LostResult => &["task_lost"],
+            Self::DropJournalTask => &["task_lost"],
+            Self::LostResult => &["task_lost", "settled"],
             Self::ForgetEndedTask => &["paid_twice", "task_lost"],
             Self::DropJournalJob | Self::Overcharge | Self::BlindCountersign => &["paid_for_work"],
             Self::AckBeforeSync => &["acknowledged"],

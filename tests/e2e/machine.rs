@@ -4,7 +4,6 @@ use crate::{
     guests,
     mesh::{Mesh, Slot, home},
     node::Node,
-    wait::SOON,
 };
 use std::{net::UdpSocket, process::Command};
 
@@ -165,6 +164,4 @@ fn a_worker_on_a_full_disk_fails_the_task_by_name_and_goes_on() {
     mesh.workers.push(worker);
     mesh.client_sees(1);
     too_much(&mesh, "store.disk_full");
-    drop(mesh);
-    let _ = SOON;
 }

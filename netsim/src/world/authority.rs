@@ -14,6 +14,9 @@ use hive_protocol::{
 };
 use hive_state::{Applied, Entry, Event, Prepared, State};
 
+/// In so many of 10,000 syncs the authority dies before it is through.
+const DIES_SYNCING: u32 = 100;
+
 /// What a node asks.
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
@@ -332,6 +335,10 @@ impl World {
         if self.faulty(300) {
             after += self.rng.below(2000); // The disk is busy.
         }
+        if self.faulty(DIES_SYNCING) {
+            let when = self.rng.below(after);
+            self.later(when, Happen::AuthorityDies);
+        }
         self.later(after, Happen::Synced { life, upto });
     }
 
@@ -368,7 +375,12 @@ impl World {
         }
         let next = self.rng.range(1, self.plan.weather.authority_every * 2);
         self.later(next, Happen::CrashAuthority);
-        if !self.authority.alive {
+        self.authority_dies();
+    }
+
+    /// Kills the authority's process, which starts again after a while.
+    pub(super) fn authority_dies(&mut self) {
+        if self.calm || !self.authority.alive {
             return;
         }
         let unsynced = self.authority.log.len() - self.authority.durable;

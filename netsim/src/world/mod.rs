@@ -118,6 +118,8 @@ pub(crate) enum Happen {
     Restart { node: usize },
     /// The authority crashes.
     CrashAuthority,
+    /// It crashes in the middle of a sync.
+    AuthorityDies,
     /// It comes back.
     RestartAuthority,
     /// The mesh falls in two.
@@ -414,6 +416,7 @@ impl World {
             Happen::Crash => self.crash_one(),
             Happen::Restart { node } => self.start_node(node),
             Happen::CrashAuthority => self.crash_authority(),
+            Happen::AuthorityDies => self.authority_dies(),
             Happen::RestartAuthority => self.restart_authority(),
             Happen::Partition => self.partition(),
             Happen::Whole { number } => self.whole(number),

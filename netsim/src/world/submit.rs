@@ -50,6 +50,8 @@ impl World {
                 expires,
                 ..
             } => {
+                let checked = self.oracle.hold_asked(n, self.nodes[n].life, hold, lease);
+                self.violated(checked);
                 let body = CommandBody::Hold {
                     hold,
                     lease,

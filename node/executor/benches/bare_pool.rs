@@ -21,7 +21,10 @@ fn main() {
     let mut argv = vec!["guest".to_owned()];
     argv.extend(args);
     let mut config = Config::new();
-    config.consume_fuel(true).epoch_interruption(true).cranelift_nan_canonicalization(true);
+    config
+        .consume_fuel(true)
+        .epoch_interruption(true)
+        .cranelift_nan_canonicalization(true);
     let engine = Engine::new(&config).unwrap();
     let module = Module::from_file(&engine, path).unwrap();
     let mut linker = Linker::new(&engine);
