@@ -50,9 +50,12 @@ impl Worker {
         }
     }
 
-    /// Whether this lease is known and the peer's own.
+    /// Whether this lease is known and the peer's own. One that was given up is not talked about any more:
+    /// only its money is left, and that is decided.
     fn is_of(&self, from: NodeId, lease: LeaseId) -> bool {
-        self.leases.get(&lease).is_some_and(|l| l.submitter == from)
+        self.leases
+            .get(&lease)
+            .is_some_and(|l| l.submitter == from && !l.gone)
     }
 
     fn on_resume(&mut self, from: NodeId, id: LeaseId, seen: u64) {

@@ -3,7 +3,7 @@
 use super::{Timer, Worker, lease::Phase};
 use hive_protocol::{
     ids::{LeaseId, NodeId},
-    work::RESUME_GRACE,
+    work::{RESUME_GRACE, WorkMsg},
 };
 
 impl Worker {
@@ -21,6 +21,11 @@ impl Worker {
             let Some(lease) = self.leases.get_mut(&id) else {
                 continue;
             };
+            if lease.gone {
+                // Given up while it was away: it must not wait for what nobody does.
+                self.send(node, WorkMsg::Unknown { lease: id });
+                continue;
+            }
             lease.link.reconnected(now);
             let resume = lease.link.resume();
             if lease.phase != Phase::Settling {
