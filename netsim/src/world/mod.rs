@@ -8,6 +8,7 @@ mod authority;
 mod calls;
 mod executor;
 mod faults;
+mod happen;
 mod life;
 mod network;
 mod node;
@@ -16,6 +17,7 @@ mod users;
 mod work;
 
 pub use authority::Authority;
+pub use happen::Report;
 pub use node::{CallFor, Disk, JournalJob, KeptReceipt, Node, START, Side};
 
 use crate::{
@@ -26,8 +28,7 @@ use crate::{
     random::Random,
     trace::Trace,
 };
-use authority::{Reply, Request};
-use hive_protocol::{gossip::Demand, ids::LeaseId, task::TaskOrder, work::WorkMsg};
+use happen::Happen;
 use hive_scheduler::{submitter, worker};
 use network::Link;
 use std::{collections::BTreeMap, fmt};
@@ -40,114 +41,6 @@ const LOOK_EVERY: u64 = 5_000;
 const DIES_IN_THE_MIDDLE: u32 = 3;
 /// Steps within one millisecond at most; more means that somebody runs in circles.
 const MAX_STEPS: u64 = 5_000;
-
-/// Something that will happen.
-#[derive(Debug)]
-pub(crate) enum Happen {
-    /// A local answer to a core; void in another life.
-    Submitter {
-        node: usize,
-        life: u64,
-        input: Box<submitter::Input>,
-    },
-    /// The same for the other core.
-    Worker {
-        node: usize,
-        life: u64,
-        input: Box<worker::Input>,
-    },
-    /// An executor is ready, or not.
-    Executor {
-        node: usize,
-        life: u64,
-        number: u64,
-        input: Box<worker::Input>,
-    },
-    /// A task's time is over.
-    TaskEnds {
-        node: usize,
-        life: u64,
-        number: u64,
-        lease: LeaseId,
-        order: Box<TaskOrder>,
-    },
-    /// A message on a work stream arrives.
-    Message {
-        from: usize,
-        to: usize,
-        epoch: u64,
-        message: Box<WorkMsg>,
-    },
-    /// An attempt to connect is through.
-    Dialled { a: usize, b: usize },
-    /// A side hears that a connection is up.
-    Up { side: usize, peer: usize, epoch: u64 },
-    /// A side hears that a connection is gone.
-    Lost { side: usize, peer: usize, epoch: u64 },
-    /// A demand arrives by gossip.
-    Demand { to: usize, demand: Box<Demand> },
-    /// A request reaches the authority.
-    ToAuthority {
-        from: usize,
-        life: u64,
-        call: u64,
-        request: Box<Request>,
-    },
-    /// A reply reaches a node.
-    FromAuthority {
-        to: usize,
-        life: u64,
-        call: u64,
-        reply: Box<Reply>,
-    },
-    /// A call has taken too long.
-    CallTimeout { node: usize, life: u64, call: u64 },
-    /// The authority's log is on disk up to here.
-    Synced { life: u64, upto: usize },
-    /// A node says that it is there, and renews its credential.
-    Beat { node: usize },
-    /// A blob transfer is through: a result's, or a task's inputs.
-    Fetched(Box<work::Transfer>),
-    /// A user submits a planned job.
-    Submit { job: usize },
-    /// A user has a whim.
-    Whim,
-    /// A node crashes.
-    Crash,
-    /// It comes back.
-    Restart { node: usize },
-    /// The authority crashes.
-    CrashAuthority,
-    /// It crashes in the middle of a sync.
-    AuthorityDies,
-    /// It comes back.
-    RestartAuthority,
-    /// The mesh falls in two.
-    Partition,
-    /// It is whole again.
-    Whole { number: u64 },
-    /// An executor dies.
-    KillExecutor,
-    /// A rogue says something out of turn.
-    Rogue { node: usize },
-}
-
-/// What a run came to.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// The seed.
-    pub seed: u64,
-    /// Hash of the trace.
-    pub hash: String,
-    /// Lines of the trace.
-    pub lines: u64,
-    /// Figures for the summary, in order.
-    pub figures: BTreeMap<&'static str, u64>,
-    /// What was violated, if anything.
-    pub violation: Option<Violation>,
-    /// The trace, when asked for.
-    pub trace: Vec<String>,
-}
 
 /// The mesh. See the module.
 pub struct World {
