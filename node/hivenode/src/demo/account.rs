@@ -123,6 +123,9 @@ pub fn print(out: &Output, books: &Books, rendered: &Rendered, target: &Path) ->
         ]);
     }
     table.print(out);
+    out.line(
+        "FUEL is that of the tiles used; a tile run twice near the end, to be done sooner, is PAID twice.",
+    );
     let sum: u64 = books.lines.iter().map(|l| l.wallet.available).sum();
     out.line(&format!(
         "\n{} minted = {} in {} accounts + {} held",

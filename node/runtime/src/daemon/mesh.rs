@@ -18,6 +18,7 @@ use hive_protocol::{
     blob,
     money::Price,
     resources::{Resources, Role},
+    time::Timestamp,
     work,
 };
 use hive_scheduler::{
@@ -75,6 +76,8 @@ pub struct Mesh {
     pub sent: Arc<AtomicU64>,
     pub received: Arc<AtomicU64>,
     pub authority_up: bool,
+    /// When that last changed.
+    pub authority_since: Timestamp,
     pub earned: u64,
     pub tasks: Vec<JoinHandle<()>>,
 }
@@ -198,6 +201,7 @@ impl Daemon {
             sent,
             received,
             authority_up: here,
+            authority_since: self.clock.now(),
             earned: 0,
             tasks,
         }));
@@ -233,6 +237,7 @@ impl Daemon {
         let now = self.clock.now();
         if let Some(mesh) = self.mesh.as_mut() {
             mesh.authority_up = up;
+            mesh.authority_since = now;
             let (s, w) = if up {
                 (submitter::Input::AuthorityUp, worker::Input::AuthorityUp)
             } else {

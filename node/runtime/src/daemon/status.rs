@@ -1,6 +1,6 @@
 //! This node at a glance, and why a task runs where it does.
 
-use super::{Daemon, nodes::unjoined};
+use super::{Daemon, mesh::Mesh, nodes::unjoined};
 use crate::port::{
     FunnelStep, FunnelView, LeaseView, MeshView, PeerRow, Problem, Refused, Reply, StatusView,
 };
@@ -9,7 +9,11 @@ use hive_protocol::{
     credential::Tier,
     ids::TaskIndex,
     resources::{Capabilities, Resources, Role},
+    time::Millis,
 };
+
+/// How long an authority may take to be found after joining or a restart before that is a problem.
+const FINDING: Millis = Millis::secs(3);
 
 impl Daemon {
     /// The mesh, if this node belongs to one.
@@ -34,9 +38,14 @@ impl Daemon {
             (_, _, Some(_)) => "stopping",
             (None, true, _) => "joining",
             (None, false, _) => "unjoined",
-            (Some(m), _, _) if !m.authority_up => "offline",
+            (Some(m), _, _) if self.is_cut_off(m) => "offline",
             _ => "ready",
         }
+    }
+
+    /// Whether no authority has answered for longer than finding one takes.
+    fn is_cut_off(&self, mesh: &Mesh) -> bool {
+        !mesh.authority_up && self.clock.now().since(mesh.authority_since) > FINDING
     }
 
     fn found_problems(&self) -> Vec<Problem> {
@@ -49,7 +58,7 @@ impl Daemon {
             });
         };
         if let Some(mesh) = &self.mesh {
-            if !mesh.authority_up {
+            if self.is_cut_off(mesh) {
                 let text = "no authority answers: running leases go on, new ones wait".to_owned();
                 add(
                     "authority.unreachable",
