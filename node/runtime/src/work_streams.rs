@@ -58,7 +58,14 @@ impl WorkStreams {
             if !addrs.is_empty() {
                 net.learn(node, addrs).await;
             }
-            let opened = net.open(node, PROTOCOL).await;
+            let mut opened = net.open(node, PROTOCOL).await;
+            if opened.as_ref().is_err_and(|e| e.code() == "net.no_address") {
+                // Nobody told us where it listens: the hash table may know.
+                if let Ok(addrs) = net.find_node(node).await {
+                    net.learn(node, addrs).await;
+                    opened = net.open(node, PROTOCOL).await;
+                }
+            }
             let item = match opened {
                 Ok(stream) => Inbox::WorkOpened(node, stream),
                 Err(e) => {
