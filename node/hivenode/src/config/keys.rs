@@ -53,7 +53,7 @@ pub const KEYS: &[Key] = &[
         "listen",
         "",
         listen,
-        "multiaddresses to listen on, separated by commas; any port on all interfaces when empty"
+        "a port, `loopback`, or multiaddresses separated by commas; any port on all interfaces when empty"
     ),
     key!(
         "cpus",
@@ -153,9 +153,12 @@ fn name(text: &str) -> Result<(), String> {
 }
 
 fn listen(text: &str) -> Result<(), String> {
+    if text == "loopback" || text.parse::<u16>().is_ok() {
+        return Ok(());
+    }
     match text.split(',').map(str::trim).find(|a| !a.starts_with('/')) {
         Some(bad) if !text.is_empty() => Err(format!(
-            "`{bad}` is not a multiaddress such as /ip4/0.0.0.0/udp/4001/quic-v1 or /ip4/0.0.0.0/tcp/4001"
+            "`{bad}` is not a port such as 4001, `loopback`, or a multiaddress such as /ip4/0.0.0.0/udp/4001/quic-v1"
         )),
         _ => Ok(()),
     }
@@ -208,6 +211,14 @@ mod tests {
         for key in KEYS {
             assert_eq!(key.check(key.default), Ok(()), "{}", key.name);
         }
+        for good in [
+            "4001",
+            "loopback",
+            "/ip4/0.0.0.0/tcp/4001,/ip4/0.0.0.0/udp/4001/quic-v1",
+        ] {
+            assert_eq!(listen(good), Ok(()));
+        }
+        assert!(listen("70000").is_err() && listen("4001,4002").is_err());
         assert_eq!(closest("lisen"), Some("listen"));
         assert_eq!(closest("prise"), Some("price"));
         assert_eq!(closest("zzzzzzzzzz"), None);
