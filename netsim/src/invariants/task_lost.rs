@@ -18,7 +18,16 @@ pub fn check(world: &World) -> Result<(), Violation> {
         };
         let what = format!("job {} ({id}) of {}", facts.number, node.name);
         if !job.state.is_final() {
-            return bad(format!("{what} has not ended: {:?}, {:?}", job.state, job.totals));
+            let leases: Vec<_> = node
+                .submitter
+                .iter()
+                .flat_map(|s| s.leases())
+                .filter(|l| l.job == *id)
+                .collect();
+            return bad(format!(
+                "{what} has not ended: {:?}, {:?}, {leases:?}",
+                job.state, job.totals
+            ));
         }
         let totals = job.totals;
         if totals.tasks != facts.tasks || totals.ended() != facts.tasks {

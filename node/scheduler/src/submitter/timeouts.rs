@@ -39,13 +39,16 @@ impl Submitter {
             }
             Timer::Renew(no) => self.on_renewal(no),
             Timer::Close(no) => {
-                let Some(lease) = self.leases.get(&no) else {
+                let Some(lease) = self.leases.get_mut(&no) else {
                     return;
                 };
                 if lease.phase == Phase::Closing {
                     if lease.assigned.is_empty() {
                         self.lose(no, "the worker did not close the lease");
                     } else {
+                        // A worker that has forgotten it says so when asked, and may have said so unheard.
+                        let (to, resume) = (lease.node, lease.link.resume());
+                        self.send(to, resume);
                         self.timers.set(Timer::Close(no), self.now + CLOSE_GRACE);
                     }
                 }
