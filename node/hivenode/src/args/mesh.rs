@@ -10,7 +10,7 @@ use std::time::Duration;
 #[derive(Debug, Subcommand)]
 pub enum MeshCommand {
     /// Found a mesh and run its first authority here
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// Show the mesh this node belongs to
     Show,
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 use fleet::Fleet;
 use render::Rendered;
-use std::{path::PathBuf, time::Instant};
+use std::{path::Path, time::Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs the demonstration. Whatever happens, no process is left behind unless `--keep` asked for it.
@@ -63,7 +63,7 @@ async fn scene(
     out: &Output,
     fleet: &mut Fleet,
     args: &DemoArgs,
-    target: &PathBuf,
+    target: &Path,
     began: Instant,
 ) -> Result<(), CliError> {
     fleet.launch(out).await?;

@@ -27,7 +27,7 @@ pub struct Tile {
 /// Cuts a picture of this size.
 pub fn cut((width, height): (u32, u32)) -> Vec<Tile> {
     // Pictures far larger than the screen get larger tiles, so that a job stays a few thousand tasks.
-    let grow = (width / (TILE.0 * 64)).max(height / (TILE.1 * 64)).max(0) + 1;
+    let grow = (width / (TILE.0 * 64)).max(height / (TILE.1 * 64)) + 1;
     let (tw, th) = (TILE.0 * grow, TILE.1 * grow);
     let mut tiles = Vec::new();
     for y in (0..height).step_by(th as usize) {

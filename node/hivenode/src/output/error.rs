@@ -5,9 +5,26 @@ use hive_runtime::port::{Kind, Refused};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 
-/// A failure: code, message, details, what to type next.
+/// A failure. One pointer wide, because every result of the command line may carry one.
 #[derive(Debug, Clone)]
-pub struct CliError {
+pub struct CliError(Box<Failing>);
+
+impl std::ops::Deref for CliError {
+    type Target = Failing;
+    fn deref(&self) -> &Failing {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for CliError {
+    fn deref_mut(&mut self) -> &mut Failing {
+        &mut self.0
+    }
+}
+
+/// Code, message, details, what to type next.
+#[derive(Debug, Clone)]
+pub struct Failing {
     /// Stable dotted code.
     pub code: String,
     /// What, where and why, in one line.
@@ -48,7 +65,7 @@ impl CliError {
         self
     }
     /// The same with another exit code.
-    pub const fn exit(mut self, exit: Exit) -> Self {
+    pub fn exit(mut self, exit: Exit) -> Self {
         self.exit = exit;
         self
     }
@@ -96,7 +113,7 @@ impl CliError {
 
 impl From<Refused> for CliError {
     fn from(refused: Refused) -> Self {
-        Self {
+        Self(Box::new(Failing {
             exit: Exit::of(refused.kind),
             code: refused.code,
             message: refused.message,
@@ -104,7 +121,7 @@ impl From<Refused> for CliError {
             hint: refused.hint,
             retryable: refused.retryable,
             details: None,
-        }
+        }))
     }
 }
 

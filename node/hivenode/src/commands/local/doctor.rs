@@ -86,7 +86,7 @@ fn configuration(session: &Session) -> Check {
         Err(e) => check(
             "config",
             Verdict::Fail,
-            e.message,
+            e.message.clone(),
             Some("hivenode config validate"),
         ),
     }
@@ -140,7 +140,12 @@ async fn daemon(session: &Session, checks: &mut Vec<Check>) {
     let status = match asked {
         Ok(status) => status,
         Err(e) => {
-            checks.push(check("daemon", Verdict::Fail, e.message, e.hint.as_deref()));
+            checks.push(check(
+                "daemon",
+                Verdict::Fail,
+                e.message.clone(),
+                e.hint.as_deref(),
+            ));
             return;
         }
     };
