@@ -223,10 +223,11 @@ impl Daemon {
                 mesh.exec.fetch(lease, from, index, attempt, blobs);
             }
             Effect::RunTask { lease, order } => {
-                if let Err(order) = mesh.exec.run(lease, order) {
+                let (index, attempt) = (order.index, order.attempt);
+                if !mesh.exec.run(lease, order) {
                     let result = TaskResult {
-                        index: order.index,
-                        attempt: order.attempt,
+                        index,
+                        attempt,
                         outcome: Outcome::Failed {
                             code: "exec.busy".to_owned(),
                             detail: "the executor takes no more tasks".to_owned(),
@@ -383,7 +384,9 @@ impl Daemon {
                 self.events
                     .say("ledger.unpaid", lease, format!("{amount} owed by {who}: {code}"));
             }
-            Event::TaskStarted { .. } => self.metrics.tasks_started.inc_silent(),
+            Event::TaskStarted { .. } => {
+                self.metrics.tasks_started.inc();
+            }
             Event::TaskEnded { code, .. } => self.metrics.worked(&code),
             Event::ExecutorDied {
                 lease,

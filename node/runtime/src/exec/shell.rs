@@ -136,17 +136,10 @@ impl ExecShell {
     }
 
     /// Hands over a task. False when the executor cannot take it: then the caller reports it as lost.
-    pub fn run(&self, lease: LeaseId, order: Box<TaskOrder>) -> Result<(), Box<TaskOrder>> {
-        match self.leases.get(&lease) {
-            Some(held) => held
-                .feed
-                .try_send(Feed::Run(order))
-                .map_err(|e| match e.into_inner() {
-                    Feed::Run(order) => order,
-                    Feed::Cancel(..) => Box::default_order(),
-                }),
-            None => Err(order),
-        }
+    #[must_use]
+    pub fn run(&self, lease: LeaseId, order: Box<TaskOrder>) -> bool {
+        let held = self.leases.get(&lease);
+        held.is_some_and(|held| held.feed.try_send(Feed::Run(order)).is_ok())
     }
 
     /// Asks for the end of a task.
@@ -199,20 +192,6 @@ impl ExecShell {
         if self.leases.get(lease).is_some_and(|h| h.feed.is_closed()) {
             self.leases.remove(lease);
         }
-    }
-}
-
-trait DefaultOrder {
-    fn default_order() -> Self;
-}
-
-impl DefaultOrder for Box<TaskOrder> {
-    fn default_order() -> Self {
-        Self::new(TaskOrder {
-            index: TaskIndex(0),
-            attempt: 0,
-            spec: Default::default(),
-        })
     }
 }
 
