@@ -135,7 +135,7 @@ pub fn print(out: &Output, books: &Books, rendered: &Rendered, target: &Path) ->
         money(books.held)
     ));
     out.line(&format!(
-        "first tile after {}, picture after {}: {}",
+        "first tile {} after the start, {} of rendering: {}",
         show_duration(rendered.first),
         show_duration(rendered.took),
         target.display()

@@ -239,7 +239,7 @@ impl Fleet {
         out.say(&format!("  {}", command("authority", "invite --role worker")));
         out.say("Stop it:");
         out.say(&format!(
-            "  for d in {}/*; do hivenode --data \"$d\" down; done; rm -r {0}",
+            "  for d in {}/*/; do hivenode --data \"$d\" down; done; rm -r {0}",
             clean(&self.home.display().to_string())
         ));
     }
