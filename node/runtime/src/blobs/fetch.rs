@@ -140,6 +140,11 @@ impl Fetcher {
     }
 
     async fn transfer(&self, from: NodeId, lease: LeaseId, blob: &BlobRef) -> Result<(), FetchError> {
+        if blob.size > self.store.budget().free() {
+            // What nobody needs any more goes first; pins keep the rest. If it is not enough the store says so.
+            let (store, size) = (self.store.clone(), blob.size);
+            let _ = tokio::task::spawn_blocking(move || store.make_room(size)).await;
+        }
         let (pool, place) = self.place(from).await?;
         // An idle stream may have died meanwhile: then one fresh one is tried.
         let idle = pool.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();

@@ -12,6 +12,7 @@ mod money;
 mod net;
 mod nodes;
 mod redeem;
+mod room;
 mod route;
 mod status;
 mod stopping;
@@ -271,7 +272,10 @@ impl Daemon {
             Inbox::AuthorityUp(up) => self.authority_up(up),
             Inbox::Credential(signed) => self.take_credential(*signed),
             Inbox::CredentialRefused(refused) => self.credential_refused(&refused),
-            Inbox::Registry(nodes) => self.registry_heard(nodes),
+            Inbox::Registry(nodes) => {
+                self.make_room();
+                self.registry_heard(nodes);
+            }
             Inbox::JobAccepted(accepted, reply) => self.job_accepted(*accepted, reply),
             Inbox::TasksAccepted(job, accepted, reply) => self.tasks_accepted(job, *accepted, reply),
             Inbox::Joined(joined, reply) => self.joined(*joined, reply),
