@@ -60,10 +60,9 @@ impl FetchError {
     }
 }
 
-#[derive(Default)]
 struct Pool {
     idle: Mutex<Vec<NetStream>>,
-    places: Option<Arc<Semaphore>>,
+    places: Arc<Semaphore>,
 }
 
 type Flight = broadcast::Sender<Option<FetchError>>;
@@ -196,12 +195,12 @@ impl Fetcher {
             let fresh = || {
                 Arc::new(Pool {
                     idle: Mutex::default(),
-                    places: Some(Arc::new(Semaphore::new(STREAMS_PER_PEER))),
+                    places: Arc::new(Semaphore::new(STREAMS_PER_PEER)),
                 })
             };
             Arc::clone(pools.entry(from).or_insert_with(fresh))
         };
-        let places = pool.places.clone().unwrap_or_else(|| Arc::new(Semaphore::new(1)));
+        let places = Arc::clone(&pool.places);
         let place = places
             .acquire_owned()
             .await

@@ -120,7 +120,7 @@ impl Daemon {
                 .map(|t| accept_task(&store, t))
                 .collect::<Result<Vec<_>, _>>()
         };
-        // A task or a few without files is converted here: a hand-over to a thread costs more than the work.
+        // Sources are files of any size: read and hashed on a thread of their own, not in the loop.
         let post = self.post.clone();
         tokio::task::spawn_blocking(move || {
             let _ = post.blocking_send(Inbox::TasksAccepted(id, Box::new(convert()), reply));

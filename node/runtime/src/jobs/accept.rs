@@ -185,7 +185,8 @@ pub fn task(store: &BlobStore, request: &TaskRequest) -> Result<TaskMeta, Refuse
     Ok(TaskMeta { label, spec })
 }
 
-/// Turns a request into a job. `free` is what the wallet has, for a request without budget.
+/// Turns a request into a job: its sources go into the store. A request without budget may spend all that the
+/// wallet has, which only the authority knows.
 ///
 /// # Errors
 /// The first thing wrong with it; nothing has been journalled.
