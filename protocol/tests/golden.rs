@@ -20,7 +20,8 @@ use std::{collections::BTreeSet, path::PathBuf};
 const MUTATIONS: u64 = 20_000;
 
 fn golden(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+    std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
         .join("golden")
         .join(format!("{name}.hex"))
 }

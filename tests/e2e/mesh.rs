@@ -213,7 +213,8 @@ impl Mesh {
 
 /// A module of docs/examples.
 pub fn example(path: &str) -> String {
-    let mut above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let mut above = Path::new(&here).ancestors();
     let file = above.find_map(|r| Some(r.join("docs/examples").join(path)).filter(|p| p.is_file()));
     file.and_then(|p| p.to_str().map(str::to_owned))
         .expect("the example module")

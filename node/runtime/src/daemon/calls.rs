@@ -314,7 +314,11 @@ fn lookup(what: &str, text: &str, e: jobs::Lookup) -> Refused {
             let text: String = text.chars().take(80).collect();
             Refused::new(
                 Kind::Invalid,
-                &format!("{what}.ambiguous"),
+                if what == "task" {
+                    "task.ambiguous"
+                } else {
+                    "job.ambiguous"
+                },
                 format!("several {what}s begin with `{text}`: give more of the id"),
             )
         }

@@ -111,7 +111,7 @@ impl Waiters {
 fn gone(what: &str, id: &str) -> Refused {
     Refused::new(
         Kind::NotFound,
-        &format!("{what}.not_found"),
+        crate::port::missing(what),
         format!("{what} {id} was removed"),
     )
 }

@@ -132,11 +132,21 @@ impl NodeHandle {
     #[must_use]
     pub fn not_found(what: &str, id: &str) -> Refused {
         let id: String = id.chars().take(80).collect();
-        Refused::new(
-            Kind::NotFound,
-            &format!("{what}.not_found"),
-            format!("no {what} `{id}` here"),
-        )
-        .hint(format!("hivenode {what} ls"))
+        Refused::new(Kind::NotFound, missing(what), format!("no {what} `{id}` here"))
+            .hint(format!("hivenode {what} ls"))
+    }
+}
+
+/// The stable code for a thing of this kind that is not here. Written out, so that the list of codes can be
+/// held against the sources.
+pub(crate) fn missing(what: &str) -> &'static str {
+    match what {
+        "account" => "account.not_found",
+        "blob" => "blob.not_found",
+        "invite" => "invite.not_found",
+        "job" => "job.not_found",
+        "node" => "node.not_found",
+        "task" => "task.not_found",
+        _ => "api.not_found",
     }
 }

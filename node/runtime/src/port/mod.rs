@@ -11,6 +11,7 @@ mod views;
 pub use call::{
     Call, InviteRequest, JobRequest, LogChunk, MeshRequest, Reply, Source, TaskFilter, TaskRequest,
 };
+pub(crate) use handle::missing;
 pub use handle::{BlobPort, CALL_QUEUE, NodeHandle};
 pub use refusal::{Kind, Refused};
 pub use views::{
