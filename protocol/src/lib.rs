@@ -20,6 +20,7 @@ pub mod time;
 
 pub mod authority;
 pub mod blob;
+pub mod bulk;
 pub mod command;
 pub mod gossip;
 pub mod join;

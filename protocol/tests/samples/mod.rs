@@ -3,6 +3,7 @@
 use hive_protocol::{
     authority::*,
     blob::*,
+    bulk::*,
     codec::{self, CodecError, Message},
     command::*,
     credential::*,
@@ -692,5 +693,20 @@ pub fn all() -> Vec<Sample> {
         ),
         message("blob_reply", &BlobReply::Found { size: 123_456 }),
         variant("blob_reply_not_found", &BlobReply::NotFound),
+        message(
+            "bulk_request",
+            &BulkRequest::Ports {
+                protocol: "/hive/pull/1".into(),
+            },
+        ),
+        variant("bulk_request_enter", &BulkRequest::Enter { token: [7; 32] }),
+        message(
+            "bulk_reply",
+            &BulkReply::Ports {
+                ports: vec![4002, 4003],
+                token: [7; 32],
+            },
+        ),
+        variant("bulk_reply_welcome", &BulkReply::Welcome),
     ]
 }
