@@ -88,6 +88,18 @@ id!(
     /// A demand announced by gossip.
     DemandId, 16, "d_"
 );
+id!(
+    /// A notice: a short signed message to some nodes.
+    NoticeId, 16, "u_"
+);
+id!(
+    /// A mirrored folder.
+    SyncId, 16, "s_"
+);
+id!(
+    /// A transfer on this node: one content or folder being pulled.
+    TransferId, 16, "x_"
+);
 
 /// One task of a job: its position, counted from 0. At most [`crate::task::MAX_TASKS_PER_JOB`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Debug, Default)]
