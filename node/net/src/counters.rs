@@ -81,6 +81,28 @@ counters! {
     dht_records_stored,
     /// Provider records refused.
     dht_records_refused,
+    /// Bulk streams opened by us on a connection of their own.
+    bulk_opened_direct,
+    /// Bulk streams opened by us on the mesh.
+    bulk_opened_mesh,
+    /// Tries to open a direct bulk stream that failed; the mesh was used instead.
+    bulk_direct_failed,
+    /// Bulk streams of peers accepted on a connection of their own.
+    bulk_accepted_direct,
+    /// Bulk streams of peers accepted on the mesh.
+    bulk_accepted_mesh,
+    /// Bulk connections of others closed before they were let in: over a bound, too slow, wrong key or token.
+    bulk_refused,
+    /// Bulk streams ended because their node was no connected member any more.
+    bulk_ended,
+    /// Bytes received on direct bulk streams.
+    bulk_bytes_in_direct,
+    /// Bytes sent on direct bulk streams.
+    bulk_bytes_out_direct,
+    /// Bytes received on bulk streams of the mesh.
+    bulk_bytes_in_mesh,
+    /// Bytes sent on bulk streams of the mesh.
+    bulk_bytes_out_mesh,
 }
 
 /// Adds one.

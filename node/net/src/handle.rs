@@ -1,7 +1,8 @@
 //! The handle: what a program asks of its network.
 
 use crate::{
-    counters::{Counters, Tally},
+    bulk::{BulkInbound, BulkStream, Links, MAX_STREAMS},
+    counters::{Counters, Tally, count},
     error::NetError,
     event::{Admission, GossipId, Judgement, PeerView, Topic},
     registry::{Inbound, ProtocolPolicy, Registry},
@@ -108,6 +109,7 @@ pub(crate) struct Shared {
     pub registry: Arc<Registry>,
     pub tally: Tally,
     pub listen: RwLock<Vec<String>>,
+    pub links: Arc<Links>,
 }
 
 impl Shared {
@@ -180,6 +182,33 @@ impl NetHandle {
     /// `net.served_twice`, `net.busy`.
     pub fn serve(&self, protocol: &'static str, policy: ProtocolPolicy) -> Result<Inbound, NetError> {
         self.shared.registry.serve(protocol, policy)
+    }
+
+    /// Opens a bulk stream to a node: on a TCP connection of its own where that can be had, else on the mesh. A
+    /// direct connection that fails costs at most a second, and is not tried again to this node for some minutes.
+    ///
+    /// # Errors
+    /// As [`NetHandle::open`], and `net.busy` when too many bulk streams are open.
+    pub async fn open_bulk(&self, node: NodeId, protocol: &'static str) -> Result<BulkStream, NetError> {
+        let stream = self.open(node, protocol).await?;
+        let stream = BulkStream::mesh(stream, &self.shared).ok_or(NetError::Busy {
+            what: "bulk streams",
+            limit: MAX_STREAMS,
+        })?;
+        count(&self.shared.tally.bulk_opened_mesh);
+        Ok(stream)
+    }
+
+    /// Begins to serve a protocol on bulk streams, whichever way they come; the policy holds for both together.
+    ///
+    /// # Errors
+    /// `net.served_twice`, `net.busy`.
+    pub fn serve_bulk(
+        &self,
+        protocol: &'static str,
+        policy: ProtocolPolicy,
+    ) -> Result<BulkInbound, NetError> {
+        self.shared.registry.serve_bulk(protocol, policy)
     }
 
     /// Publishes a signed gossip message. `Ok(false)`: no neighbour subscribes to the topic at the moment.

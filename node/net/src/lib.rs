@@ -10,6 +10,7 @@
 //!
 //! It does not know what is said on the streams, who may do what, or money.
 
+mod bulk;
 mod config;
 mod counters;
 mod crypto;
@@ -23,6 +24,7 @@ mod registry;
 mod stream;
 mod swarm;
 
+pub use bulk::{BulkInbound, BulkPath, BulkReader, BulkStream, BulkWriter};
 pub use config::{Config, Limits, ListenAddrs};
 pub use counters::Counters;
 pub use crypto::init_crypto;

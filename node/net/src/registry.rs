@@ -1,6 +1,10 @@
 //! The protocols this node serves, and how much of each one peer may use.
 
-use crate::{error::NetError, stream::NetStream};
+use crate::{
+    bulk::{BulkInbound, BulkStream},
+    error::NetError,
+    stream::NetStream,
+};
 use hive_protocol::{ids::NodeId, member};
 use libp2p::StreamProtocol;
 use std::{
@@ -67,10 +71,30 @@ pub(crate) enum Turned {
     BacklogFull,
 }
 
+/// Who takes the streams of a protocol.
+#[derive(Clone)]
+enum Taker {
+    Streams(mpsc::Sender<(NodeId, NetStream)>),
+    Bulk(mpsc::Sender<(NodeId, BulkStream)>),
+}
+
 struct Entry {
     policy: ProtocolPolicy,
     open: Arc<Mutex<BTreeMap<NodeId, usize>>>,
-    sender: mpsc::Sender<(NodeId, NetStream)>,
+    taker: Taker,
+}
+
+impl Entry {
+    fn quota(&self, node: NodeId) -> Result<Quota, Turned> {
+        Quota::take(&self.open, node, self.policy.max_inbound_per_peer).ok_or(Turned::OverQuota)
+    }
+}
+
+fn place<T>(sender: &mpsc::Sender<T>) -> Result<mpsc::Permit<'_, T>, Turned> {
+    sender.try_reserve().map_err(|e| match e {
+        mpsc::error::TrySendError::Full(()) => Turned::BacklogFull,
+        mpsc::error::TrySendError::Closed(()) => Turned::NotServed,
+    })
 }
 
 /// The names served, cheap to clone: every poll of every connection asks for them.
@@ -136,6 +160,27 @@ impl Registry {
         protocol: &'static str,
         policy: ProtocolPolicy,
     ) -> Result<Inbound, NetError> {
+        let (sender, receiver) = mpsc::channel(policy.backlog.max(1));
+        self.enter(protocol, policy, Taker::Streams(sender))?;
+        Ok(Inbound {
+            receiver,
+            protocol,
+            registry: Arc::clone(self),
+        })
+    }
+
+    /// Begins to serve a protocol on bulk streams.
+    pub(crate) fn serve_bulk(
+        self: &Arc<Self>,
+        protocol: &'static str,
+        policy: ProtocolPolicy,
+    ) -> Result<BulkInbound, NetError> {
+        let (sender, receiver) = mpsc::channel(policy.backlog.max(1));
+        self.enter(protocol, policy, Taker::Bulk(sender))?;
+        Ok(BulkInbound::new(receiver, protocol, Arc::clone(self)))
+    }
+
+    fn enter(&self, protocol: &'static str, policy: ProtocolPolicy, taker: Taker) -> Result<(), NetError> {
         if !protocol.starts_with('/') {
             return Err(NetError::Setup {
                 detail: format!("{protocol}: a protocol's name starts with /"),
@@ -151,25 +196,20 @@ impl Registry {
                 limit: MAX_PROTOCOLS,
             });
         }
-        let (sender, receiver) = mpsc::channel(policy.backlog.max(1));
         table.entries.insert(
             protocol,
             Entry {
                 policy,
                 open: Arc::default(),
-                sender,
+                taker,
             },
         );
         table.rename();
-        Ok(Inbound {
-            receiver,
-            protocol,
-            registry: Arc::clone(self),
-        })
+        Ok(())
     }
 
     /// Ends a service.
-    fn forget(&self, protocol: &'static str) {
+    pub(crate) fn forget(&self, protocol: &'static str) {
         let mut table = self.write();
         table.entries.remove(protocol);
         table.rename();
@@ -206,22 +246,28 @@ impl Registry {
             .is_none_or(|entry| entry.policy.members_only)
     }
 
-    /// Hands a stream to whoever serves its protocol. `make` builds it once the quota is taken.
+    /// Hands a stream to whoever serves its protocol. `make` builds it once the quota is taken; `bulk` makes a
+    /// bulk stream of it where such are served.
     pub(crate) fn deliver(
         &self,
         protocol: &str,
         node: NodeId,
         make: impl FnOnce(Quota) -> NetStream,
+        bulk: impl FnOnce(NetStream) -> Option<BulkStream>,
     ) -> Result<(), Turned> {
         let table = self.read();
         let entry = table.entries.get(protocol).ok_or(Turned::NotServed)?;
-        let place = entry.sender.try_reserve().map_err(|e| match e {
-            mpsc::error::TrySendError::Full(()) => Turned::BacklogFull,
-            mpsc::error::TrySendError::Closed(()) => Turned::NotServed,
-        })?;
-        let quota =
-            Quota::take(&entry.open, node, entry.policy.max_inbound_per_peer).ok_or(Turned::OverQuota)?;
-        place.send((node, make(quota)));
+        match &entry.taker {
+            Taker::Streams(sender) => {
+                let place = place(sender)?;
+                place.send((node, make(entry.quota(node)?)));
+            }
+            Taker::Bulk(sender) => {
+                let place = place(sender)?;
+                let stream = bulk(make(entry.quota(node)?)).ok_or(Turned::BacklogFull)?;
+                place.send((node, stream));
+            }
+        }
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ mod book;
 mod gated;
 mod greeting;
 mod listen;
+mod on_bulk;
 mod on_command;
 mod on_connection;
 mod on_gate;
@@ -70,6 +71,7 @@ pub(crate) struct Node {
     queries: HashMap<QueryId, Query>,
     /// Members that have not told their topics, and what was done about it; bounded in greeting.rs.
     ungreeted: greeting::Ungreeted,
+    unseen: on_bulk::Unseen,
     /// Events the owner has not room for yet; at [`EVENT_QUEUE`] the swarm is not driven.
     outbox: VecDeque<NetEvent>,
     gates: mpsc::Sender<GateDone>,
@@ -105,6 +107,7 @@ pub async fn spawn(config: Config) -> Result<(NetHandle, NetEvents), NetError> {
         held: BTreeMap::new(),
         queries: HashMap::new(),
         ungreeted: greeting::Ungreeted::default(),
+        unseen: on_bulk::Unseen::new(),
         outbox: VecDeque::new(),
         gates,
     };
@@ -171,6 +174,7 @@ impl Node {
     /// Ends all connections in order, so that peers notice at once.
     async fn close(mut self, reply: Option<oneshot::Sender<Result<(), NetError>>>) {
         self.shared.registry.clear();
+        self.shared.links.end_all();
         for peer in self.table.ids() {
             // An error means that it is gone already.
             let _ = self.swarm.disconnect_peer_id(peer);

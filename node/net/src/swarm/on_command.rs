@@ -43,6 +43,7 @@ impl Node {
             Command::Disconnect { node, reason } => {
                 if let Ok(peer) = self.peer(node) {
                     tracing::debug!(?node, reason, "disconnecting");
+                    self.end_bulk(node);
                     // An error means that it is not connected.
                     let _ = self.swarm.disconnect_peer_id(peer);
                 }
@@ -237,7 +238,12 @@ impl Node {
             return;
         };
         known.revoked = !member;
-        if member && known.stage != Stage::Member && known.hello.is_some() {
+        if !member {
+            let node = known.node;
+            self.end_bulk(node);
+            return;
+        }
+        if known.stage != Stage::Member && known.hello.is_some() {
             self.decide(peer, &Admission::Member);
         }
     }

@@ -1,7 +1,7 @@
 //! Streams that peers open: who may, and where they go.
 
 use super::{Node, streams::InboundStream, table::Stage};
-use crate::{counters::count, registry::Turned, stream::NetStream};
+use crate::{bulk::BulkStream, counters::count, registry::Turned, stream::NetStream};
 use hive_protocol::member;
 
 /// Streams of one peer that wait for its gate to be decided; more are reset.
@@ -45,9 +45,16 @@ impl Node {
             return;
         };
         let in_use = on.streams.enter();
-        let delivered = self.shared.registry.deliver(protocol, node, |quota| {
-            NetStream::new(stream, node, protocol, in_use, Some(quota))
-        });
+        let shared = &self.shared;
+        let delivered = shared.registry.deliver(
+            protocol,
+            node,
+            |quota| NetStream::new(stream, node, protocol, in_use, Some(quota)),
+            |stream| {
+                count(&shared.tally.bulk_accepted_mesh);
+                BulkStream::mesh(stream, shared)
+            },
+        );
         let tally = &self.shared.tally;
         match delivered {
             Ok(()) => count(&tally.streams_accepted),

@@ -1,7 +1,8 @@
 //! Deadlines: the gate, strangers, duplicate connections, more connections than comfortable.
 
 use super::Node;
-use crate::counters::count;
+use crate::{counters::count, names};
+use libp2p::PeerId;
 use std::{collections::BTreeSet, time::Instant};
 
 impl Node {
@@ -22,11 +23,12 @@ impl Node {
             let gossip = self.swarm.behaviour_mut().gossip.inner();
             gossip.all_mesh_peers().copied().collect()
         };
+        self.sweep_bulk(now);
         let mut idle = self.table.idle_strangers(now);
-        idle.extend(
-            self.table
-                .surplus(now, self.comfortable, |p| neighbours.contains(p)),
-        );
+        let busy = self.shared.links.nodes();
+        let keep =
+            |p: &PeerId| neighbours.contains(p) || names::node_id(p).is_some_and(|node| busy.contains(&node));
+        idle.extend(self.table.surplus(now, self.comfortable, keep));
         for peer in idle {
             count(&self.shared.tally.connections_idle_closed);
             // An error means that it is gone already.

@@ -81,6 +81,11 @@ impl Peer {
         self.stage == Stage::Member && !self.revoked
     }
 
+    /// Whether it is a member or still at the gate (again).
+    pub(crate) fn may_be_member(&self) -> bool {
+        matches!(self.stage, Stage::Member | Stage::Waiting) && !self.revoked
+    }
+
     /// The connection with this id.
     pub(crate) fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         self.connections.iter_mut().find(|c| c.id == id)

@@ -1,0 +1,197 @@
+//! One bulk stream, whichever way it goes.
+
+use super::links::Link;
+use crate::{handle::Shared, stream::NetStream};
+use hive_protocol::ids::NodeId;
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Which way a bulk stream goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BulkPath {
+    /// A TCP connection of its own, encrypted with TLS 1.3.
+    Direct,
+    /// A stream of the mesh.
+    Mesh {
+        /// Whether through a relay (relays are not used yet: always false).
+        relayed: bool,
+    },
+}
+
+enum Io {
+    Mesh(NetStream),
+}
+
+/// A stream for many bytes, both ways, in order, with back-pressure. Dropping it ends it; `shutdown` ends the
+/// writing side only. It breaks with [`io::ErrorKind::ConnectionAborted`] when the peer is a member no longer or
+/// this network shuts down. Write in pieces of 64 KiB or more where you can.
+pub struct BulkStream {
+    io: Io,
+    node: NodeId,
+    protocol: &'static str,
+    link: Link,
+    shared: Arc<Shared>,
+}
+
+impl BulkStream {
+    /// A bulk stream over the mesh; none when there are too many.
+    pub(crate) fn mesh(stream: NetStream, shared: &Arc<Shared>) -> Option<Self> {
+        Some(Self {
+            node: stream.node(),
+            protocol: stream.protocol(),
+            link: shared.links.enter(stream.node())?,
+            io: Io::Mesh(stream),
+            shared: Arc::clone(shared),
+        })
+    }
+
+    /// Who is at the other end, proven by the connection.
+    #[must_use]
+    pub const fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// The protocol spoken.
+    #[must_use]
+    pub const fn protocol(&self) -> &'static str {
+        self.protocol
+    }
+
+    /// Which way it goes.
+    #[must_use]
+    pub const fn path(&self) -> BulkPath {
+        match &self.io {
+            Io::Mesh(_) => BulkPath::Mesh { relayed: false },
+        }
+    }
+
+    /// The two halves, to be used by two tasks.
+    #[must_use]
+    pub fn split(self) -> (BulkReader, BulkWriter) {
+        tokio::io::split(self)
+    }
+
+    fn count_read(&self, bytes: usize) {
+        let tally = &self.shared.tally;
+        let counter = match &self.io {
+            Io::Mesh(_) => &tally.bulk_bytes_in_mesh,
+        };
+        counter.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn count_written(&self, bytes: usize) {
+        let tally = &self.shared.tally;
+        let counter = match &self.io {
+            Io::Mesh(_) => &tally.bulk_bytes_out_mesh,
+        };
+        counter.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Runs a step of the writing side and looks after its end.
+    fn writing<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        step: impl FnOnce(&mut Io, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if self.link.ended() {
+            return Poll::Ready(Err(ended()));
+        }
+        match step(&mut self.io, cx) {
+            Poll::Pending if self.link.writer_waits(cx.waker()) => Poll::Ready(Err(ended())),
+            Poll::Ready(Err(_)) if self.link.ended() => Poll::Ready(Err(ended())),
+            other => other,
+        }
+    }
+}
+
+/// The reading half of a bulk stream.
+pub type BulkReader = tokio::io::ReadHalf<BulkStream>;
+/// The writing half of a bulk stream.
+pub type BulkWriter = tokio::io::WriteHalf<BulkStream>;
+
+fn ended() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ConnectionAborted,
+        "the stream was ended: its peer is not a connected member any more, or this network shuts down",
+    )
+}
+
+impl std::fmt::Debug for BulkStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (protocol, node, path) = (self.protocol, self.node, self.path());
+        write!(f, "BulkStream({protocol} with {node:?}, {path:?})")
+    }
+}
+
+impl AsyncRead for BulkStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.link.ended() {
+            return Poll::Ready(Err(ended()));
+        }
+        let before = buf.filled().len();
+        let step = match &mut this.io {
+            Io::Mesh(stream) => Pin::new(stream).poll_read(cx, buf),
+        };
+        match step {
+            Poll::Pending if this.link.reader_waits(cx.waker()) => Poll::Ready(Err(ended())),
+            // A socket shut down from outside looks like an end, or like an error of its own.
+            Poll::Ready(_) if this.link.ended() => Poll::Ready(Err(ended())),
+            other => {
+                this.count_read(buf.filled().len().saturating_sub(before));
+                other
+            }
+        }
+    }
+}
+
+impl AsyncWrite for BulkStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let step = this.writing(cx, |io, cx| match io {
+            Io::Mesh(stream) => Pin::new(stream).poll_write(cx, buf),
+        });
+        if let Poll::Ready(Ok(bytes)) = step {
+            this.count_written(bytes);
+        }
+        step
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let step = this.writing(cx, |io, cx| match io {
+            Io::Mesh(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        });
+        if let Poll::Ready(Ok(bytes)) = step {
+            this.count_written(bytes);
+        }
+        step
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.io {
+            Io::Mesh(_) => false,
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().writing(cx, |io, cx| match io {
+            Io::Mesh(stream) => Pin::new(stream).poll_flush(cx),
+        })
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().writing(cx, |io, cx| match io {
+            Io::Mesh(stream) => Pin::new(stream).poll_shutdown(cx),
+        })
+    }
+}
