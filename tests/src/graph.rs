@@ -10,22 +10,27 @@ use std::collections::{BTreeMap, BTreeSet};
 pub type Graph = BTreeMap<String, BTreeSet<String>>;
 
 /// Every crate of the workspace and its floor. A crate may only use crates of its own floor or lower ones, and
-/// the floors within one folder are finer than the folders: protocol 0, bootstrap 1-3, node 4-8.
+/// the floors within one folder are finer than the folders: protocol 0, bootstrap 1-3, node 4-9.
 pub const FLOORS: &[(&str, u8)] = &[
     ("hive-protocol", 0),
     ("hive-ledger", 1),
     ("hive-trust", 1),
+    ("hive-mailbox", 1),
     ("hive-state", 2),
     ("hive-authority", 3),
     ("hive-scheduler", 4),
+    ("hive-transfer", 4),
     ("hive-net", 5),
     ("hive-store", 5),
     ("hive-executor", 5),
-    ("hive-runtime", 6),
-    ("hive-api", 7),
-    ("hivenode", 8),
-    ("netsim", 9),
-    ("hive-tests", 9),
+    ("hive-files", 6),
+    ("hive-push", 6),
+    ("hive-sync", 6),
+    ("hive-runtime", 7),
+    ("hive-api", 8),
+    ("hivenode", 9),
+    ("netsim", 10),
+    ("hive-tests", 10),
 ];
 
 /// Crates that decide and never act: what they may use is listed, everything else is refused.
@@ -33,8 +38,10 @@ pub const PURE: &[&str] = &[
     "hive-protocol",
     "hive-ledger",
     "hive-trust",
+    "hive-mailbox",
     "hive-state",
     "hive-scheduler",
+    "hive-transfer",
 ];
 
 /// Everything that may be below a pure crate, and why it does no harm there.
@@ -116,6 +123,9 @@ pub const WORLD: &[&str] = &[
     "hive-net",
     "hive-store",
     "hive-executor",
+    "hive-files",
+    "hive-push",
+    "hive-sync",
     "hive-runtime",
     "hive-api",
     "hive-authority",

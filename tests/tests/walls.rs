@@ -81,7 +81,7 @@ fn folders_say_the_floor() {
         let expected = match floor {
             0 => "protocol",
             1..=3 => "bootstrap/",
-            4..=8 => "node/",
+            4..=9 => "node/",
             _ => "",
         };
         assert!(

@@ -1,0 +1,3 @@
+//! hive-sync: one-way mirrors of folders: watching one's own, becoming like another's.
+//!
+//! Joins the decisions of `hive_transfer::mirror` with the disk. Moves no content itself.
