@@ -1,9 +1,9 @@
 //! One filled-in sample of every wire message and signed document.
 
+mod files;
+
 use hive_protocol::{
     authority::*,
-    blob::*,
-    bulk::*,
     codec::{self, CodecError, Message},
     command::*,
     credential::*,
@@ -294,7 +294,7 @@ pub fn all() -> Vec<Sample> {
         available: MicroCpt(95),
         note: "for lunch".into(),
     };
-    vec![
+    let mut all = vec![
         document(
             "genesis",
             &Genesis {
@@ -683,30 +683,7 @@ pub fn all() -> Vec<Sample> {
                 hold: HoldId([4; 16]),
             }),
         ),
-        message(
-            "blob_request",
-            &BlobRequest {
-                hash: BlobHash([1; 32]),
-                lease: Some(LeaseId([5; 16])),
-                max_size: 1 << 30,
-            },
-        ),
-        message("blob_reply", &BlobReply::Found { size: 123_456 }),
-        variant("blob_reply_not_found", &BlobReply::NotFound),
-        message(
-            "bulk_request",
-            &BulkRequest::Ports {
-                protocol: "/hive/pull/1".into(),
-            },
-        ),
-        variant("bulk_request_enter", &BulkRequest::Enter { token: [7; 32] }),
-        message(
-            "bulk_reply",
-            &BulkReply::Ports {
-                ports: vec![4002, 4003],
-                token: [7; 32],
-            },
-        ),
-        variant("bulk_reply_welcome", &BulkReply::Welcome),
-    ]
+    ];
+    all.extend(files::all());
+    all
 }

@@ -1,0 +1,236 @@
+//! Samples of what moves files: content, manifests, notices, file tickets.
+
+use super::{NET, Sample, document, key, message, variant};
+use hive_protocol::{
+    blob::*, bulk::*, codec::CodecError, command::Refusal, file::*, ids::*, keys::Signed, manifest::*,
+    notice::*, share::FileTicket, time::Timestamp,
+};
+
+fn malformed(what: &'static str, e: &dyn std::fmt::Display) -> CodecError {
+    CodecError::Malformed {
+        what,
+        detail: e.to_string(),
+    }
+}
+
+fn notice(body: NoticeBody) -> Notice {
+    Notice {
+        id: NoticeId([6; 16]),
+        network: NET,
+        from: NodeId(key(1).public()),
+        to: vec![NodeId([2; 32]), NodeId([3; 32])],
+        body,
+        priority: Priority::Interactive,
+        created: Timestamp(1_700_000_000_000),
+        expires: Timestamp(1_700_000_600_000),
+    }
+}
+
+fn file_notice(sync: Option<SyncState>) -> NoticeBody {
+    NoticeBody::File(FileNotice {
+        root: BlobHash([4; 32]),
+        folder: true,
+        size: 1 << 33,
+        files: 12,
+        name: "models".into(),
+        sync,
+    })
+}
+
+fn manifest() -> Manifest {
+    let entry = |path: &str, kind| Entry {
+        path: path.into(),
+        kind,
+        mode: 0o640,
+        mtime_ns: -5,
+    };
+    let file = EntryKind::File {
+        hash: BlobHash([4; 32]),
+        size: 77,
+    };
+    let link = EntryKind::Link {
+        target: "../b".into(),
+    };
+    Manifest::new(vec![
+        entry("a", EntryKind::Folder),
+        entry("a/l", link),
+        entry("b", file),
+    ])
+    .unwrap()
+}
+
+pub(super) fn all() -> Vec<Sample> {
+    let (hash, via) = (BlobHash([1; 32]), Via::Root(BlobHash([2; 32])));
+    let mut all = vec![
+        message(
+            "file_request",
+            &FileRequest::Have {
+                hash,
+                via,
+                seen: 7,
+                wait_ms: 5000,
+            },
+        ),
+        variant(
+            "file_request_tree",
+            &FileRequest::Tree {
+                hash,
+                via,
+                max_size: 1 << 40,
+            },
+        ),
+        variant(
+            "file_request_segment",
+            &FileRequest::Segment {
+                hash,
+                via: Via::Lease(LeaseId([5; 16])),
+                segment: 9,
+                mask: 0xff,
+                hashes: true,
+            },
+        ),
+        variant(
+            "file_request_many",
+            &FileRequest::Many {
+                via,
+                hashes: vec![hash; 3],
+            },
+        ),
+        variant("file_request_chunks", &FileRequest::Chunks { hash, via }),
+        message(
+            "file_reply",
+            &FileReply::Have {
+                size: 10 << 20,
+                whole: false,
+                segments: vec![5],
+                fetchers: vec![NodeId([3; 32])],
+            },
+        ),
+        variant("file_reply_tree", &FileReply::Tree { size: 10 << 20 }),
+        variant(
+            "file_reply_segment",
+            &FileReply::Segment {
+                mask: 3,
+                bytes: 131_072,
+            },
+        ),
+        variant(
+            "file_reply_many",
+            &FileReply::Many {
+                sizes: vec![5, u32::MAX],
+            },
+        ),
+        variant("file_reply_chunks", &FileReply::Chunks { count: 4 }),
+        variant("file_reply_not_found", &FileReply::NotFound),
+        variant("file_reply_too_large", &FileReply::TooLarge { size: 9 }),
+        variant("file_reply_changed", &FileReply::Changed),
+        variant("file_reply_busy", &FileReply::Busy { retry_ms: 250 }),
+        document("notice_text", &notice(NoticeBody::Text("back at noon".into()))),
+        document(
+            "notice_event",
+            &notice(NoticeBody::Event {
+                kind: "deploy".into(),
+                data: "{}".into(),
+            }),
+        ),
+        document("notice_file", &notice(file_notice(None))),
+    ];
+    all.extend(transport());
+    all.extend(notices());
+    all.push(Sample {
+        name: "manifest",
+        bytes: manifest().encode().unwrap(),
+        proto: None,
+        again: |b| {
+            let manifest = Manifest::decode(b).map_err(|e| malformed("manifest", &e))?;
+            manifest.encode()
+        },
+    });
+    let hints = vec![(NodeId([2; 32]), "/ip4/127.0.0.1/udp/4001/quic-v1".to_owned())];
+    let ticket = FileTicket::new(NET, BlobHash([4; 32]), true, 1 << 33, "models".into(), hints);
+    all.push(Sample {
+        name: "file_ticket",
+        bytes: ticket.to_string().into_bytes(),
+        proto: None,
+        again: |b| {
+            let text = std::str::from_utf8(b).map_err(|e| malformed("file ticket", &e))?;
+            let ticket: FileTicket = text.parse().map_err(|e| malformed("file ticket", &e))?;
+            // Upper case is read too, so only the form that is written can come back as it was.
+            let again = ticket.to_string();
+            if again.eq_ignore_ascii_case(text.trim()) {
+                Ok(b.to_vec())
+            } else {
+                Ok(again.into_bytes())
+            }
+        },
+    });
+    all
+}
+
+fn notices() -> Vec<Sample> {
+    let id = NoticeId([6; 16]);
+    let state = |state| NoticeMsg::State { id, state };
+    let sync = SyncState {
+        sync: SyncId([8; 16]),
+        seq: 3,
+        previous: Some(BlobHash([5; 32])),
+        versions: 2,
+    };
+    let signed = Signed::sign(&key(1), &notice(file_notice(Some(sync)))).unwrap();
+    let deposit = NoticeMsg::Deposit {
+        notice: signed.clone(),
+        recipients: vec![NodeId([3; 32])],
+    };
+    let refused = NoticeMsg::Deposited {
+        id,
+        refused: Some(Refusal::new("mailbox.full", "4096 notices")),
+    };
+    vec![
+        message("notice_deliver", &NoticeMsg::Deliver(signed.clone())),
+        variant(
+            "notice_state",
+            &state(DeliveryState::Pulling { done: 5, total: 9 }),
+        ),
+        variant(
+            "notice_state_waiting",
+            &state(DeliveryState::Waiting("until 22:00".into())),
+        ),
+        variant("notice_state_done", &state(DeliveryState::Done)),
+        variant("notice_deposit", &deposit),
+        variant("notice_deposited", &refused),
+        variant("notice_collect", &NoticeMsg::Collect),
+        variant("notice_mail", &NoticeMsg::Mail(vec![signed])),
+        variant("notice_taken", &NoticeMsg::Taken(vec![id])),
+        variant("notice_withdraw", &NoticeMsg::Withdraw { id }),
+    ]
+}
+
+fn transport() -> Vec<Sample> {
+    vec![
+        message(
+            "blob_request",
+            &BlobRequest {
+                hash: BlobHash([1; 32]),
+                lease: Some(LeaseId([5; 16])),
+                max_size: 1 << 30,
+            },
+        ),
+        message("blob_reply", &BlobReply::Found { size: 123_456 }),
+        variant("blob_reply_not_found", &BlobReply::NotFound),
+        message(
+            "bulk_request",
+            &BulkRequest::Ports {
+                protocol: "/hive/pull/1".into(),
+            },
+        ),
+        variant("bulk_request_enter", &BulkRequest::Enter { token: [7; 32] }),
+        message(
+            "bulk_reply",
+            &BulkReply::Ports {
+                ports: vec![4002, 4003],
+                token: [7; 32],
+            },
+        ),
+        variant("bulk_reply_welcome", &BulkReply::Welcome),
+    ]
+}
