@@ -3,3 +3,5 @@
 //! Owns what to ask of whom (`swarm`), how fast (`limits`), which bytes an older version spares (`delta`), which
 //! notices are due where (`notices`), and how a folder becomes another one (`mirror`). Must not know sockets, disks
 //! or clocks; bytes never pass through it.
+
+pub mod swarm;
