@@ -91,6 +91,14 @@ pub trait LeaseHandle: Send + Sync {
     /// Unknown tasks are ignored.
     fn cancel(&self, task: u64);
 
+    /// The writing end of the standard input of a task that was handed over with [`crate::Stdin::Stream`]: a pipe
+    /// that does not block. Once for each task; whoever drops it before all bytes are written fails the task, and
+    /// who has it drops it when the task has ended.
+    ///
+    /// # Errors
+    /// `NotFound` for a task that has no such input, or whose end was taken already.
+    fn open_stdin(&self, task: u64) -> std::io::Result<File>;
+
     /// Opens an output file of a finished task without following any link.
     ///
     /// # Errors

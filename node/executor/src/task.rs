@@ -69,6 +69,12 @@ pub enum Stdin {
     Inline(Vec<u8>),
     /// A regular file of the host.
     File(PathBuf),
+    /// So many bytes that are still coming: whoever hands over the task writes them into
+    /// [`crate::LeaseHandle::open_stdin`]. If fewer come the task fails with `task.input`.
+    Stream {
+        /// How many bytes.
+        size: u64,
+    },
 }
 
 /// A file of the host that the task sees as `/in/<name>`, read-only.

@@ -52,6 +52,10 @@ pub(crate) enum WireStdin {
     Inline(Vec<u8>),
     /// `in/<task>/stdin`
     File,
+    /// `in/<task>/stdin`, a pipe through which so many bytes will come.
+    Stream {
+        size: u64,
+    },
 }
 
 /// Daemon to executor.

@@ -23,6 +23,8 @@ pub(super) enum Stop {
     #[error("{what}: over the limit of {limit}")]
     Files { what: &'static str, limit: u64 },
     #[error("{0}")]
+    Input(String),
+    #[error("{0}")]
     Host(String),
 }
 
@@ -34,6 +36,7 @@ impl Stop {
             Self::Memory { .. } => "task.memory",
             Self::Output { .. } => "task.output_limit",
             Self::Files { .. } => "task.files_limit",
+            Self::Input(_) => "task.input",
             Self::Host(_) => "exec.io",
         };
         Failure::new(code, self.to_string())

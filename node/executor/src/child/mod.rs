@@ -14,6 +14,7 @@ mod quota;
 mod random;
 mod sinks;
 mod slot;
+mod stdin;
 mod ticker;
 mod tree;
 mod wasi;

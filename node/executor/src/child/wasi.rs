@@ -6,6 +6,7 @@ use super::limiter::Limiter;
 use super::poll;
 use super::random::Seeded;
 use super::sinks::{Sink, Sinks};
+use super::stdin::Coming;
 use crate::task::{Failure, Stream};
 use crate::wire::{WireStdin, WireTask};
 use std::fs::File;
@@ -88,6 +89,11 @@ impl Guest {
             WireStdin::File => {
                 let file = File::open(inputs().join("stdin")).map_err(|e| io("stdin", &e))?;
                 builder.stdin(InputFile::new(file));
+            }
+            WireStdin::Stream { size } => {
+                let path = inputs().join("stdin");
+                let coming = Coming::open(&path, *size, Arc::clone(&control), deadline);
+                builder.stdin(coming.map_err(|e| io("stdin", &e))?);
             }
         }
         if task.in_dir {

@@ -2,7 +2,7 @@
 
 use super::compile::Compiler;
 use super::link::Link;
-use super::stage::{self, Inputs};
+use super::stage::{self, Feed, Inputs};
 use super::{blocking, lock};
 use crate::lease::{BoxFuture, LeaseConfig, LeaseHandle, Program, ProgramSource, SubmitError};
 use crate::sandbox::{Probe, ProbeResult};
@@ -10,7 +10,7 @@ use crate::task::{
     Failure, MAX_ARGS, MAX_ARGS_BYTES, MAX_INLINE, MAX_INPUTS, ProgramId, Stdin, Stream, TaskRun,
 };
 use crate::wire::{ToChild, WireStdin, WireTask};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -26,6 +26,8 @@ pub(super) struct Handle {
     contained: bool,
     loaded: Mutex<BTreeSet<ProgramId>>,
     probes: AtomicU32,
+    /// Writing ends of standard inputs that nobody has taken yet; at most one for each unfinished task.
+    pipes: Mutex<BTreeMap<u64, File>>,
 }
 
 impl Handle {
@@ -43,6 +45,7 @@ impl Handle {
             contained,
             loaded,
             probes,
+            pipes: Mutex::default(),
         }
     }
 
@@ -137,11 +140,12 @@ impl Handle {
         self.link.check_room(task)?;
         let in_dir = !run.inputs.is_empty();
         let (stdin, file) = match run.stdin {
-            Stdin::Empty => (WireStdin::Empty, None),
-            Stdin::Inline(bytes) => (WireStdin::Inline(bytes), None),
-            Stdin::File(path) => (WireStdin::File, Some(path)),
+            Stdin::Empty => (WireStdin::Empty, Feed::None),
+            Stdin::Inline(bytes) => (WireStdin::Inline(bytes), Feed::None),
+            Stdin::File(path) => (WireStdin::File, Feed::File(path)),
+            Stdin::Stream { size } => (WireStdin::Stream { size }, Feed::Pipe),
         };
-        let placed = in_dir || file.is_some();
+        let placed = in_dir || !matches!(file, Feed::None);
         if placed {
             let (dir, link) = (self.in_dir(task), self.contained);
             let inputs = Inputs {
@@ -154,7 +158,10 @@ impl Handle {
                 })
             });
             match place.await {
-                Ok(Ok(())) => {}
+                Ok(Ok(None)) => {}
+                Ok(Ok(Some(pipe))) => {
+                    lock(&self.pipes).insert(task, pipe);
+                }
                 Ok(Err((name, source))) => return Err(SubmitError::Input { task, name, source }),
                 Err(e) => {
                     return Err(SubmitError::Input {
@@ -192,6 +199,7 @@ impl Handle {
             tracing::warn!(task, "an unfinished task was released; its files stay");
             return;
         }
+        lock(&self.pipes).remove(&task);
         let dirs = [self.in_dir(task), self.work_dir(task)];
         let removed = blocking(move || dirs.iter().try_for_each(|dir| stage::remove_tree(dir))).await;
         if let Err(e) = removed {
@@ -245,6 +253,16 @@ impl LeaseHandle for Handle {
             // A cancellation is far below any size limit.
             let _ = self.link.send(&ToChild::Cancel { task });
         }
+    }
+
+    fn open_stdin(&self, task: u64) -> std::io::Result<File> {
+        let pipe = lock(&self.pipes).remove(&task);
+        pipe.ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                "no standard input of this task to be written",
+            )
+        })
     }
 
     fn open_output(&self, task: u64, path: &str) -> std::io::Result<File> {

@@ -33,25 +33,46 @@ pub(super) fn check_name(name: &str) -> std::result::Result<(), String> {
     Err(format!("input name \"{shown}\" is not a plain relative path"))
 }
 
+/// Where a task's standard input comes from, as far as something must be placed for it.
+pub(super) enum Feed {
+    /// Nothing, or bytes in the message.
+    None,
+    /// This file.
+    File(PathBuf),
+    /// A pipe.
+    Pipe,
+}
+
 /// What to place for one task.
 pub(super) struct Inputs {
-    pub(super) stdin: Option<PathBuf>,
+    pub(super) stdin: Feed,
     pub(super) files: Vec<InputFile>,
 }
 
 /// Places inputs in `dir` (`in/<task>`); the error names the input.
 ///
 /// With `link` files are hard-linked, which is only safe while the executor cannot write below `in`.
-pub(super) fn place(dir: &Path, inputs: &Inputs, link: bool) -> std::result::Result<(), (String, Error)> {
+/// Returns the writing end of the pipe, where one was asked for.
+pub(super) fn place(
+    dir: &Path,
+    inputs: &Inputs,
+    link: bool,
+) -> std::result::Result<Option<File>, (String, Error)> {
     let top = dir.join("files");
     let named = |name: &str| {
         let name = name.to_owned();
         move |e: Error| (name, e)
     };
     fs::create_dir_all(if inputs.files.is_empty() { dir } else { &top }).map_err(named("/in"))?;
-    if let Some(path) = &inputs.stdin {
-        place_one(path, &dir.join("stdin"), link).map_err(named("stdin"))?;
-    }
+    let stdin = dir.join("stdin");
+    let pipe = match &inputs.stdin {
+        Feed::None => None,
+        Feed::File(path) => {
+            place_one(path, &stdin, link).map_err(named("stdin"))?;
+            None
+        }
+        Feed::Pipe => Some(make_pipe(&stdin).map_err(named("stdin"))?),
+    };
     for input in inputs.files.iter().take(MAX_INPUTS) {
         let target = top.join(&input.name);
         let made = match target.parent() {
@@ -61,7 +82,14 @@ pub(super) fn place(dir: &Path, inputs: &Inputs, link: bool) -> std::result::Res
         made.and_then(|()| place_one(&input.path, &target, link))
             .map_err(named(&input.name))?;
     }
-    Ok(())
+    Ok(pipe)
+}
+
+/// Makes a named pipe and opens it for writing. Opened for both ways it needs no reader to be there yet.
+fn make_pipe(path: &Path) -> Result<File> {
+    rustix::fs::mkfifoat(rustix::fs::CWD, path, Mode::RUSR | Mode::WUSR)?;
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }
 
 fn place_one(from: &Path, to: &Path, link: bool) -> Result<()> {
@@ -207,7 +235,7 @@ mod tests {
         fs::write(&source, "data").unwrap();
         for (n, link) in [true, false].into_iter().enumerate() {
             let inputs = Inputs {
-                stdin: Some(source.clone()),
+                stdin: Feed::File(source.clone()),
                 files: vec![InputFile {
                     name: "a/b".to_owned(),
                     path: source.clone(),
@@ -219,7 +247,7 @@ mod tests {
             assert_eq!(fs::read(place_dir.join("stdin")).unwrap(), b"data");
         }
         let missing = Inputs {
-            stdin: None,
+            stdin: Feed::None,
             files: vec![InputFile {
                 name: "x".to_owned(),
                 path: "/nowhere".into(),

@@ -9,4 +9,5 @@ mod modules;
 mod outcomes;
 mod process;
 mod sandbox;
+mod stdin;
 mod support;
