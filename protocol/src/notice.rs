@@ -135,24 +135,34 @@ pub enum NoticeMsg {
         /// Which of its recipients.
         recipients: Vec<NodeId>,
     },
-    /// Authority to sender: kept, or why not.
+    /// Authority to sender: for whom it is kept, and why not for the others asked for.
     Deposited {
         /// Which notice.
         id: NoticeId,
-        /// `None` when it is kept.
+        /// Those it is kept for.
+        kept: Vec<NodeId>,
+        /// `None` when it is kept for all asked for.
         refused: Option<Refusal>,
     },
     /// Recipient to authority: what is there for me.
     Collect,
-    /// Authority to recipient: at most [`MAX_MAIL`], oldest first; empty when there is no more.
+    /// Authority to recipient: at most [`MAX_MAIL`], oldest first; empty when there is no more. Also unasked, when
+    /// something has come for a recipient who is there.
     Mail(Vec<Signed<Notice>>),
-    /// Recipient to authority: I have these; answered by the next [`NoticeMsg::Mail`].
+    /// Recipient to authority: I have these; answered by the next [`NoticeMsg::Mail`]. Those of the last page that
+    /// are not named are kept, and come again with the next [`NoticeMsg::Collect`].
     Taken(Vec<NoticeId>),
-    /// Sender to authority: keep it no longer (delivered otherwise, or taken back).
+    /// Sender to authority: keep it no longer for these (delivered otherwise, or taken back). Sender to recipient: it
+    /// is taken back; do not begin with it.
     Withdraw {
         /// Which notice.
         id: NoticeId,
+        /// Which of its recipients; empty for all.
+        recipients: Vec<NodeId>,
     },
+    /// The final [`NoticeMsg::State`]s (to a recipient), or [`NoticeMsg::Withdraw`]s (to a sender), of these have come
+    /// and need not be said again.
+    Noted(Vec<NoticeId>),
 }
 
 impl Message for NoticeMsg {

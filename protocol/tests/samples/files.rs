@@ -183,6 +183,7 @@ fn notices() -> Vec<Sample> {
     };
     let refused = NoticeMsg::Deposited {
         id,
+        kept: vec![NodeId([3; 32])],
         refused: Some(Refusal::new("mailbox.full", "4096 notices")),
     };
     vec![
@@ -201,7 +202,14 @@ fn notices() -> Vec<Sample> {
         variant("notice_collect", &NoticeMsg::Collect),
         variant("notice_mail", &NoticeMsg::Mail(vec![signed])),
         variant("notice_taken", &NoticeMsg::Taken(vec![id])),
-        variant("notice_withdraw", &NoticeMsg::Withdraw { id }),
+        variant(
+            "notice_withdraw",
+            &NoticeMsg::Withdraw {
+                id,
+                recipients: vec![NodeId([3; 32])],
+            },
+        ),
+        variant("notice_noted", &NoticeMsg::Noted(vec![id])),
     ]
 }
 
