@@ -6,6 +6,7 @@
 pub mod blobs;
 pub mod budget;
 pub mod dir;
+pub mod files;
 pub mod journal;
 pub mod keys;
 
