@@ -12,6 +12,8 @@ pub struct Config {
     pub network: NetworkId,
     /// Where to listen.
     pub listen: ListenAddrs,
+    /// Where to listen for bulk connections.
+    pub bulk: BulkListen,
     /// Whether this node answers hash table queries of others: yes for nodes that can be dialed.
     pub kad_server: bool,
     /// Bounds.
@@ -31,6 +33,21 @@ pub enum ListenAddrs {
     Loopback(u16),
     /// Exactly these multiaddresses, such as `/ip4/0.0.0.0/udp/4001/quic-v1`; empty: a node that only dials.
     Exactly(Vec<String>),
+}
+
+/// Whether bulk streams may have TCP connections of their own, and where they come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BulkListen {
+    /// All bulk bytes go over the mesh: this node neither listens for bulk connections nor makes any.
+    Off,
+    /// On this TCP port of every address the mesh listens on; 0 lets the system choose one at each start.
+    Port(u16),
+}
+
+impl Default for BulkListen {
+    fn default() -> Self {
+        Self::Port(0)
+    }
 }
 
 /// Bounds of one node.

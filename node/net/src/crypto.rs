@@ -10,12 +10,13 @@ use crate::error::NetError;
 pub fn init_crypto() -> Result<(), NetError> {
     // An error says that a provider is installed already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let mut warm = [0; 8];
+    random(&mut [0; 8])
+}
+
+/// Fills this with random bytes no one can guess.
+pub(crate) fn random(bytes: &mut [u8]) -> Result<(), NetError> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    provider
-        .secure_random
-        .fill(&mut warm)
-        .map_err(|e| NetError::Setup {
-            detail: format!("no entropy from the system: {e:?}"),
-        })
+    provider.secure_random.fill(bytes).map_err(|e| NetError::Setup {
+        detail: format!("no entropy from the system: {e:?}"),
+    })
 }

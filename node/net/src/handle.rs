@@ -1,8 +1,8 @@
 //! The handle: what a program asks of its network.
 
 use crate::{
-    bulk::{BulkInbound, BulkStream, Links, MAX_STREAMS},
-    counters::{Counters, Tally, count},
+    bulk::{Bulk, BulkInbound},
+    counters::{Counters, Tally},
     error::NetError,
     event::{Admission, GossipId, Judgement, PeerView, Topic},
     registry::{Inbound, ProtocolPolicy, Registry},
@@ -11,6 +11,7 @@ use crate::{
 };
 use hive_protocol::ids::{BlobHash, NodeId};
 use std::{
+    net::SocketAddr,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -109,7 +110,7 @@ pub(crate) struct Shared {
     pub registry: Arc<Registry>,
     pub tally: Tally,
     pub listen: RwLock<Vec<String>>,
-    pub links: Arc<Links>,
+    pub bulk: Bulk,
 }
 
 impl Shared {
@@ -159,6 +160,12 @@ impl NetHandle {
             .await
     }
 
+    /// Where this node listens for bulk connections now, with real ports; empty when they are switched off.
+    #[must_use]
+    pub fn bulk_addrs(&self) -> Vec<SocketAddr> {
+        self.shared.bulk.doors().to_vec()
+    }
+
     /// Opens a stream on the preferred connection to a node, dialing known addresses if there is none. Returns
     /// when the peer has agreed to the protocol.
     ///
@@ -182,21 +189,6 @@ impl NetHandle {
     /// `net.served_twice`, `net.busy`.
     pub fn serve(&self, protocol: &'static str, policy: ProtocolPolicy) -> Result<Inbound, NetError> {
         self.shared.registry.serve(protocol, policy)
-    }
-
-    /// Opens a bulk stream to a node: on a TCP connection of its own where that can be had, else on the mesh. A
-    /// direct connection that fails costs at most a second, and is not tried again to this node for some minutes.
-    ///
-    /// # Errors
-    /// As [`NetHandle::open`], and `net.busy` when too many bulk streams are open.
-    pub async fn open_bulk(&self, node: NodeId, protocol: &'static str) -> Result<BulkStream, NetError> {
-        let stream = self.open(node, protocol).await?;
-        let stream = BulkStream::mesh(stream, &self.shared).ok_or(NetError::Busy {
-            what: "bulk streams",
-            limit: MAX_STREAMS,
-        })?;
-        count(&self.shared.tally.bulk_opened_mesh);
-        Ok(stream)
     }
 
     /// Begins to serve a protocol on bulk streams, whichever way they come; the policy holds for both together.

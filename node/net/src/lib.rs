@@ -25,7 +25,7 @@ mod stream;
 mod swarm;
 
 pub use bulk::{BulkInbound, BulkPath, BulkReader, BulkStream, BulkWriter};
-pub use config::{Config, Limits, ListenAddrs};
+pub use config::{BulkListen, Config, Limits, ListenAddrs};
 pub use counters::Counters;
 pub use crypto::init_crypto;
 pub use error::{NetError, RefusedBy};

@@ -3,6 +3,7 @@
 use crate::{error::NetError, event::Transport};
 use hive_protocol::ids::NodeId;
 use libp2p::{Multiaddr, PeerId, identity, multiaddr::Protocol};
+use std::net::IpAddr;
 
 /// Multihash code of a key that is written out instead of hashed, as all Ed25519 peer ids are.
 const IDENTITY: u64 = 0;
@@ -61,6 +62,16 @@ pub(crate) fn transport(addr: &Multiaddr) -> Option<Transport> {
     match (parts.next(), parts.next(), parts.next()) {
         (Some(Protocol::Tcp(_)), None, None) => Some(Transport::Tcp),
         (Some(Protocol::Udp(_)), Some(Protocol::QuicV1), None) => Some(Transport::Quic),
+        _ => None,
+    }
+}
+
+/// The IP address that an address goes to directly.
+pub(crate) fn ip(addr: &Multiaddr) -> Option<IpAddr> {
+    transport(addr)?;
+    match addr.iter().next()? {
+        Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
+        Protocol::Ip6(ip) => Some(IpAddr::V6(ip).to_canonical()),
         _ => None,
     }
 }

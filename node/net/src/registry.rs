@@ -270,6 +270,42 @@ impl Registry {
         }
         Ok(())
     }
+
+    /// The name of a protocol served on bulk streams, as it was registered.
+    pub(crate) fn bulk_name(&self, protocol: &str) -> Option<&'static str> {
+        let table = self.read();
+        let (name, entry) = table.entries.get_key_value(protocol)?;
+        matches!(entry.taker, Taker::Bulk(_)).then_some(*name)
+    }
+
+    /// A place for one more direct stream with whoever serves this protocol.
+    pub(crate) fn reserve(&self, protocol: &str, node: NodeId) -> Result<Place, Turned> {
+        let table = self.read();
+        let entry = table.entries.get(protocol).ok_or(Turned::NotServed)?;
+        let Taker::Bulk(sender) = &entry.taker else {
+            return Err(Turned::NotServed);
+        };
+        let place = sender.clone().try_reserve_owned().map_err(|e| match e {
+            mpsc::error::TrySendError::Full(_) => Turned::BacklogFull,
+            mpsc::error::TrySendError::Closed(_) => Turned::NotServed,
+        })?;
+        let quota = entry.quota(node)?;
+        Ok(Place { place, quota, node })
+    }
+}
+
+/// A place taken for a direct stream.
+pub(crate) struct Place {
+    place: mpsc::OwnedPermit<(NodeId, BulkStream)>,
+    quota: Quota,
+    node: NodeId,
+}
+
+impl Place {
+    /// Hands the stream over.
+    pub(crate) fn send(self, stream: BulkStream) {
+        self.place.send((self.node, stream.counted(self.quota)));
+    }
 }
 
 /// One inbound stream of a peer, counted while it lives.

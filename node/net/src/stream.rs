@@ -7,6 +7,7 @@ use crate::registry::Quota;
 use hive_protocol::ids::NodeId;
 use std::{
     io,
+    net::IpAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -22,6 +23,7 @@ pub struct NetStream {
     io: Compat<libp2p::Stream>,
     node: NodeId,
     protocol: &'static str,
+    remote: Option<IpAddr>,
     _in_use: InUse,
     _quota: Option<Quota>,
 }
@@ -43,6 +45,7 @@ impl NetStream {
             io: io.compat(),
             node,
             protocol,
+            remote: in_use.remote,
             _in_use: in_use,
             _quota: quota,
         }
@@ -58,6 +61,11 @@ impl NetStream {
     #[must_use]
     pub const fn protocol(&self) -> &'static str {
         self.protocol
+    }
+
+    /// Where the connection goes to that carries this stream; none unless it goes there directly.
+    pub(crate) const fn remote_ip(&self) -> Option<IpAddr> {
+        self.remote
     }
 
     /// The two halves, to be used by two tasks.
@@ -93,28 +101,45 @@ impl AsyncWrite for NetStream {
     }
 }
 
-/// How many streams of ours are open on one connection.
+/// How many streams of ours are open on one connection, and where that goes to.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct StreamCount(Arc<AtomicUsize>);
+pub(crate) struct StreamCount {
+    open: Arc<AtomicUsize>,
+    remote: Option<IpAddr>,
+}
 
 impl StreamCount {
+    /// The streams of a connection to this address, if it goes there directly.
+    pub(crate) fn to(remote: Option<IpAddr>) -> Self {
+        Self {
+            open: Arc::default(),
+            remote,
+        }
+    }
+
     /// Counts one more until the guard is dropped.
     pub(crate) fn enter(&self) -> InUse {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        InUse(Arc::clone(&self.0))
+        self.open.fetch_add(1, Ordering::Relaxed);
+        InUse {
+            open: Arc::clone(&self.open),
+            remote: self.remote,
+        }
     }
 
     pub(crate) fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+        self.open.load(Ordering::Relaxed)
     }
 }
 
 /// Counts a stream as open while it lives.
 #[derive(Debug)]
-pub(crate) struct InUse(Arc<AtomicUsize>);
+pub(crate) struct InUse {
+    open: Arc<AtomicUsize>,
+    remote: Option<IpAddr>,
+}
 
 impl Drop for InUse {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.open.fetch_sub(1, Ordering::Relaxed);
     }
 }

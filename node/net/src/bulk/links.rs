@@ -5,13 +5,13 @@ use futures::task::AtomicWaker;
 use hive_protocol::ids::NodeId;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    os::fd::OwnedFd,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::Waker,
 };
-use tokio::net::TcpStream;
 
 /// What a stream and the table of streams share.
 #[derive(Default)]
@@ -19,8 +19,8 @@ struct Life {
     ended: AtomicBool,
     reader: AtomicWaker,
     writer: AtomicWaker,
-    /// The socket of a direct stream: shutting it down tells the peer even while our user does not poll.
-    socket: OnceLock<Arc<TcpStream>>,
+    /// A second handle to the socket of a direct stream: shutting it down tells the peer even while our user does not poll.
+    socket: OnceLock<OwnedFd>,
 }
 
 impl Life {
@@ -109,6 +109,15 @@ impl Link {
     /// Whether the stream was ended from outside.
     pub(crate) fn ended(&self) -> bool {
         self.life.ended.load(Ordering::Acquire)
+    }
+
+    /// Gives the socket to be shut down at the end.
+    pub(crate) fn with_socket(&self, socket: OwnedFd) {
+        // A link has one stream, and the stream one socket: nothing is set yet.
+        let _ = self.life.socket.set(socket);
+        if self.ended() {
+            self.life.end();
+        }
     }
 
     /// Has the reading task woken at the end; says whether it has come already.

@@ -7,14 +7,110 @@
 //! Owns the choice of the way, the listeners, tokens and the end of streams whose peer is no member any more. Must
 //! not know what is said on the streams.
 
+mod answer;
+mod desk;
+mod door;
+mod failures;
 mod inbound;
 mod links;
+mod open;
+mod socket;
 mod stream;
+mod tls;
 
 pub use inbound::BulkInbound;
-pub(crate) use links::Links;
 pub use stream::{BulkPath, BulkReader, BulkStream, BulkWriter};
 
-/// Bulk streams open at a time in all. Each direct one costs two sockets' buffers and about half a megabyte of
-/// ours while it is busy.
+use crate::{config::BulkListen, error::NetError, handle::Shared, registry::ProtocolPolicy, swarm::explain};
+use hive_protocol::{bulk, ids::NodeId};
+use libp2p::identity::Keypair;
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, OnceLock},
+};
+use tokio::{net::TcpListener, task::AbortHandle};
+
+/// Bulk streams open at a time in all. A direct one costs two kernel buffers and, while busy, some 250 KB of ours.
 pub(crate) const MAX_STREAMS: usize = 1024;
+/// Questions for ports one peer may have open at a time.
+const MAX_ASKING: usize = 32;
+
+/// What is there once bulk connections are switched on.
+struct On {
+    tls: tls::Tls,
+    doors: Vec<SocketAddr>,
+    keeper: AbortHandle,
+}
+
+/// The state of bulk streams; shared by the handle and the loop.
+#[derive(Default)]
+pub(crate) struct Bulk {
+    pub links: Arc<links::Links>,
+    desk: desk::Desk,
+    failures: failures::Failures,
+    on: OnceLock<On>,
+}
+
+impl Bulk {
+    /// The TLS of direct connections; none when they are switched off.
+    fn tls(&self) -> Option<&tls::Tls> {
+        self.on.get().map(|on| &on.tls)
+    }
+
+    /// Where this node listens for bulk connections.
+    pub(crate) fn doors(&self) -> &[SocketAddr] {
+        self.on.get().map(|on| on.doors.as_slice()).unwrap_or_default()
+    }
+
+    /// Ends a node's streams and takes its tokens back; says how many streams there were.
+    pub(crate) fn end(&self, node: NodeId) -> usize {
+        self.desk.forget(node);
+        self.links.end(node)
+    }
+
+    /// The last mesh connection to a node is gone: the next one may take another path.
+    pub(crate) fn unlinked(&self, node: NodeId) {
+        self.failures.forget(node);
+    }
+
+    /// Ends everything: at shutdown.
+    pub(crate) fn close(&self) {
+        if let Some(on) = self.on.get() {
+            on.keeper.abort();
+        }
+        self.links.end_all();
+    }
+}
+
+/// Begins to listen for bulk connections at these addresses, and to answer those that ask where.
+pub(crate) async fn start(
+    shared: &Arc<Shared>,
+    listen: BulkListen,
+    ips: BTreeSet<IpAddr>,
+    key: &Keypair,
+) -> Result<(), NetError> {
+    let BulkListen::Port(port) = listen else {
+        return Ok(());
+    };
+    let tls = tls::Tls::new(key)?;
+    let (mut listeners, mut doors) = (Vec::new(), Vec::new());
+    for ip in ips {
+        let wanted = SocketAddr::new(ip, port);
+        let told = |e| explain(&format!("{wanted} (bulk)"), &e);
+        let listener = TcpListener::bind(wanted).await.map_err(told)?;
+        doors.push(listener.local_addr().map_err(told)?);
+        listeners.push(listener);
+    }
+    let policy = ProtocolPolicy {
+        max_inbound_per_peer: MAX_ASKING,
+        ..ProtocolPolicy::default()
+    };
+    let inbound = shared.registry.serve(bulk::PROTOCOL, policy)?;
+    tokio::spawn(answer::serve(inbound, Arc::clone(shared)));
+    let keeping = door::keep(listeners, tls.server().into(), Arc::clone(shared));
+    let keeper = tokio::spawn(keeping).abort_handle();
+    // Called once, at start: there is nothing set that could be in the way.
+    let _ = shared.bulk.on.set(On { tls, doors, keeper });
+    Ok(())
+}

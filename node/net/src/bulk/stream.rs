@@ -1,15 +1,17 @@
 //! One bulk stream, whichever way it goes.
 
-use super::links::Link;
-use crate::{handle::Shared, stream::NetStream};
+use super::{links::Link, socket::Socket};
+use crate::{handle::Shared, registry::Quota, stream::NetStream};
 use hive_protocol::ids::NodeId;
 use std::{
     io::{self, IoSlice},
+    os::fd::AsFd,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::TlsStream;
 
 /// Which way a bulk stream goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +25,16 @@ pub enum BulkPath {
     },
 }
 
+/// Plain text taken in before the socket has to take the records: several records go out with one system call.
+const WRITE: usize = 256 << 10;
+
 enum Io {
-    Mesh(NetStream),
+    Direct {
+        // Boxed, both: the state of TLS is some kilobytes and streams are moved about.
+        tls: Box<TlsStream<Socket>>,
+        quota: Option<Quota>,
+    },
+    Mesh(Box<NetStream>),
 }
 
 /// A stream for many bytes, both ways, in order, with back-pressure. Dropping it ends it; `shutdown` ends the
@@ -44,10 +54,42 @@ impl BulkStream {
         Some(Self {
             node: stream.node(),
             protocol: stream.protocol(),
-            link: shared.links.enter(stream.node())?,
-            io: Io::Mesh(stream),
+            link: shared.bulk.links.enter(stream.node())?,
+            io: Io::Mesh(Box::new(stream)),
             shared: Arc::clone(shared),
         })
+    }
+
+    /// A bulk stream on a connection of its own whose peer has proven to be this node.
+    pub(crate) fn direct(
+        mut tls: TlsStream<Socket>,
+        node: NodeId,
+        protocol: &'static str,
+        link: Link,
+        shared: &Arc<Shared>,
+    ) -> io::Result<Self> {
+        match &mut tls {
+            TlsStream::Client(end) => end.get_mut().1.set_buffer_limit(Some(WRITE)),
+            TlsStream::Server(end) => end.get_mut().1.set_buffer_limit(Some(WRITE)),
+        }
+        let socket = tls.get_ref().0.get_ref();
+        link.with_socket(socket.as_fd().try_clone_to_owned()?);
+        let tls = Box::new(tls);
+        Ok(Self {
+            io: Io::Direct { tls, quota: None },
+            node,
+            protocol,
+            link,
+            shared: Arc::clone(shared),
+        })
+    }
+
+    /// Counts the stream against its peer's quota while it lives.
+    pub(crate) fn counted(mut self, quota: Quota) -> Self {
+        if let Io::Direct { quota: place, .. } = &mut self.io {
+            *place = Some(quota);
+        }
+        self
     }
 
     /// Who is at the other end, proven by the connection.
@@ -66,6 +108,7 @@ impl BulkStream {
     #[must_use]
     pub const fn path(&self) -> BulkPath {
         match &self.io {
+            Io::Direct { .. } => BulkPath::Direct,
             Io::Mesh(_) => BulkPath::Mesh { relayed: false },
         }
     }
@@ -79,6 +122,7 @@ impl BulkStream {
     fn count_read(&self, bytes: usize) {
         let tally = &self.shared.tally;
         let counter = match &self.io {
+            Io::Direct { .. } => &tally.bulk_bytes_in_direct,
             Io::Mesh(_) => &tally.bulk_bytes_in_mesh,
         };
         counter.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -87,6 +131,7 @@ impl BulkStream {
     fn count_written(&self, bytes: usize) {
         let tally = &self.shared.tally;
         let counter = match &self.io {
+            Io::Direct { .. } => &tally.bulk_bytes_out_direct,
             Io::Mesh(_) => &tally.bulk_bytes_out_mesh,
         };
         counter.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -136,6 +181,7 @@ impl AsyncRead for BulkStream {
         }
         let before = buf.filled().len();
         let step = match &mut this.io {
+            Io::Direct { tls, .. } => Pin::new(tls).poll_read(cx, buf),
             Io::Mesh(stream) => Pin::new(stream).poll_read(cx, buf),
         };
         match step {
@@ -154,6 +200,7 @@ impl AsyncWrite for BulkStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let step = this.writing(cx, |io, cx| match io {
+            Io::Direct { tls, .. } => Pin::new(tls).poll_write(cx, buf),
             Io::Mesh(stream) => Pin::new(stream).poll_write(cx, buf),
         });
         if let Poll::Ready(Ok(bytes)) = step {
@@ -169,6 +216,7 @@ impl AsyncWrite for BulkStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let step = this.writing(cx, |io, cx| match io {
+            Io::Direct { tls, .. } => Pin::new(tls).poll_write_vectored(cx, bufs),
             Io::Mesh(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         });
         if let Poll::Ready(Ok(bytes)) = step {
@@ -179,18 +227,21 @@ impl AsyncWrite for BulkStream {
 
     fn is_write_vectored(&self) -> bool {
         match &self.io {
+            Io::Direct { .. } => true,
             Io::Mesh(_) => false,
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.get_mut().writing(cx, |io, cx| match io {
+            Io::Direct { tls, .. } => Pin::new(tls).poll_flush(cx),
             Io::Mesh(stream) => Pin::new(stream).poll_flush(cx),
         })
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.get_mut().writing(cx, |io, cx| match io {
+            Io::Direct { tls, .. } => Pin::new(tls).poll_shutdown(cx),
             Io::Mesh(stream) => Pin::new(stream).poll_shutdown(cx),
         })
     }

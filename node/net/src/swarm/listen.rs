@@ -7,7 +7,7 @@ use libp2p::{
     Multiaddr, Swarm, TransportError, core::transport::ListenerId, multiaddr::Protocol, swarm::SwarmEvent,
 };
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     time::Duration,
@@ -45,6 +45,11 @@ pub(crate) fn addresses(wish: &ListenAddrs) -> Result<Vec<Multiaddr>, NetError> 
     }
 }
 
+/// The addresses listened on, without ports.
+pub(crate) fn ips(addrs: &[Multiaddr]) -> BTreeSet<IpAddr> {
+    addrs.iter().filter_map(names::ip).collect()
+}
+
 fn free_port(ip: Ipv4Addr) -> Result<u16, NetError> {
     let mut last = None;
     for _ in 0..PORT_TRIES {
@@ -73,9 +78,9 @@ pub(crate) async fn start(
     for addr in addrs {
         // libp2p binds TCP with SO_REUSEPORT, so that a second program of the same user would share the port
         // without an error and get half of the connections. A plain bind finds out.
-        probe(addr).map_err(|e| explain(addr, &e))?;
+        probe(addr).map_err(|e| explain(&addr.to_string(), &e))?;
         let id = swarm.listen_on(addr.clone()).map_err(|e| match e {
-            TransportError::Other(e) => explain(addr, &e),
+            TransportError::Other(e) => explain(&addr.to_string(), &e),
             TransportError::MultiaddrNotSupported(addr) => NetError::BadAddress {
                 address: addr.to_string(),
                 detail: "no transport for it".to_owned(),
@@ -153,14 +158,15 @@ fn probe(addr: &Multiaddr) -> io::Result<()> {
     Ok(())
 }
 
-fn explain(addr: &Multiaddr, e: &io::Error) -> NetError {
+/// A failed bind as an error that names the address.
+pub(crate) fn explain(address: &str, e: &io::Error) -> NetError {
     if e.kind() == io::ErrorKind::AddrInUse {
         NetError::PortTaken {
-            address: addr.to_string(),
+            address: address.to_owned(),
         }
     } else {
         NetError::Listen {
-            address: addr.to_string(),
+            address: address.to_owned(),
             detail: e.to_string(),
         }
     }

@@ -25,8 +25,10 @@ mod transport;
 mod waiting;
 
 pub use behaviour::{MAX_GOSSIP, MAX_PROVIDERS};
+pub(crate) use listen::explain;
 
 use crate::{
+    bulk,
     config::Config,
     counters::count,
     crypto::init_crypto,
@@ -87,8 +89,9 @@ pub async fn spawn(config: Config) -> Result<(NetHandle, NetEvents), NetError> {
     let addrs = listen::addresses(&config.listen)?;
     let shared = Arc::new(Shared::default());
     let key = transport::keypair(&config)?;
-    let mut swarm = transport::build(&config, key, Arc::clone(&shared))?;
+    let mut swarm = transport::build(&config, key.clone(), Arc::clone(&shared))?;
     let listening = listen::start(&mut swarm, &addrs).await?;
+    bulk::start(&shared, config.bulk, listen::ips(&addrs), &key).await?;
 
     let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
     let (gates, gate_queue) = mpsc::channel(GATE_QUEUE);
@@ -174,7 +177,7 @@ impl Node {
     /// Ends all connections in order, so that peers notice at once.
     async fn close(mut self, reply: Option<oneshot::Sender<Result<(), NetError>>>) {
         self.shared.registry.clear();
-        self.shared.links.end_all();
+        self.shared.bulk.close();
         for peer in self.table.ids() {
             // An error means that it is gone already.
             let _ = self.swarm.disconnect_peer_id(peer);

@@ -18,7 +18,7 @@ pub(super) type Unseen = BTreeMap<NodeId, Instant>;
 impl Node {
     /// Ends the bulk streams of a node.
     pub(super) fn end_bulk(&mut self, node: NodeId) {
-        let ended = self.shared.links.end(node);
+        let ended = self.shared.bulk.end(node);
         if ended > 0 {
             tracing::debug!(?node, ended, "bulk streams ended");
             let counter = &self.shared.tally.bulk_ended;
@@ -28,7 +28,7 @@ impl Node {
 
     /// Ends the bulk streams of nodes that are members no longer, or gone for too long.
     pub(super) fn sweep_bulk(&mut self, now: Instant) {
-        let nodes = self.shared.links.nodes();
+        let nodes = self.shared.bulk.links.nodes();
         self.unseen.retain(|node, _| nodes.contains(node));
         for node in nodes {
             let known = names::peer_id(node).ok().and_then(|peer| self.table.get(&peer));

@@ -63,6 +63,7 @@ impl Node {
             return;
         };
         let dialer = endpoint.is_dialer();
+        let remote = names::ip(&addr);
         self.waiting.dial_ended(id);
         self.table.add(
             peer,
@@ -73,7 +74,7 @@ impl Node {
                 transport,
                 dialer,
                 since: Instant::now(),
-                streams: StreamCount::default(),
+                streams: StreamCount::to(remote),
                 rtt: None,
                 failed_pings: 0,
                 gating: 0,
@@ -96,6 +97,7 @@ impl Node {
         };
         self.held.remove(&peer);
         let node = gone.node;
+        self.shared.bulk.unlinked(node);
         let cause = match cause {
             None => "closed by this node".to_owned(),
             Some(ConnectionError::IO(e)) => e.to_string(),

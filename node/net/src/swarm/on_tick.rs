@@ -25,7 +25,7 @@ impl Node {
         };
         self.sweep_bulk(now);
         let mut idle = self.table.idle_strangers(now);
-        let busy = self.shared.links.nodes();
+        let busy = self.shared.bulk.links.nodes();
         let keep =
             |p: &PeerId| neighbours.contains(p) || names::node_id(p).is_some_and(|node| busy.contains(&node));
         idle.extend(self.table.surplus(now, self.comfortable, keep));

@@ -167,6 +167,7 @@ async fn a_taken_port_is_named() {
             secret: crate::mesh::secret(31),
             network: crate::mesh::MESH,
             listen: ListenAddrs::Exactly(listen.clone()),
+            bulk: Default::default(),
             kad_server: true,
             limits: Default::default(),
             version: String::new(),

@@ -1,6 +1,7 @@
 //! The network over real sockets on the loopback interface. Every wait has a deadline.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bulk;
 mod connect;
 mod gate;
 mod gossip;

@@ -110,6 +110,7 @@ pub async fn start(
         secret,
         network,
         listen: ListenAddrs::Loopback(0),
+        bulk: Default::default(),
         kad_server: true,
         limits: Limits::default(),
         version: "test".into(),

@@ -25,6 +25,7 @@ impl Daemon {
                 secret: self.identity.node.clone(),
                 network: standing.network(),
                 listen,
+                bulk: hive_net::BulkListen::default(),
                 kad_server: true,
                 limits: hive_net::Limits::default(),
                 version: VERSION.to_owned(),

@@ -1,0 +1,76 @@
+//! The nodes a direct connection failed to lately, so that not every stream pays for finding out again.
+
+use hive_protocol::ids::NodeId;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// A failure is remembered for so long, or until the node connects to the mesh anew.
+const REMEMBERED: Duration = Duration::from_secs(5 * 60);
+/// Failures remembered; the oldest is forgotten above that.
+const MAX_REMEMBERED: usize = 1024;
+
+/// The memory.
+#[derive(Default)]
+pub(crate) struct Failures {
+    since: Mutex<BTreeMap<NodeId, Instant>>,
+}
+
+impl Failures {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Instant>> {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a try has failed lately.
+    pub(crate) fn lately(&self, node: NodeId, now: Instant) -> bool {
+        let mut since = self.lock();
+        let lately = since
+            .get(&node)
+            .is_some_and(|at| now.saturating_duration_since(*at) < REMEMBERED);
+        if !lately {
+            since.remove(&node);
+        }
+        lately
+    }
+
+    /// Notes a failure.
+    pub(crate) fn note(&self, node: NodeId, now: Instant) {
+        let mut since = self.lock();
+        since.insert(node, now);
+        if since.len() > MAX_REMEMBERED
+            && let Some(oldest) = since.iter().min_by_key(|(_, at)| **at).map(|(n, _)| *n)
+        {
+            since.remove(&oldest);
+        }
+    }
+
+    /// The node may be reachable now.
+    pub(crate) fn forget(&self, node: NodeId) {
+        self.lock().remove(&node);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_remembered_for_a_while_and_the_memory_is_bounded() {
+        let (failures, now) = (Failures::default(), Instant::now());
+        let node = |n: usize| {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&n.to_le_bytes());
+            NodeId(id)
+        };
+        for n in 0..=MAX_REMEMBERED {
+            failures.note(node(n), now + Duration::from_millis(n as u64));
+        }
+        assert_eq!(failures.lock().len(), MAX_REMEMBERED);
+        assert!(!failures.lately(node(0), now) && failures.lately(node(1), now));
+        assert!(!failures.lately(node(1), now + REMEMBERED + REMEMBERED));
+        failures.forget(node(2));
+        assert!(!failures.lately(node(2), now));
+    }
+}

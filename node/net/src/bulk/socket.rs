@@ -1,0 +1,29 @@
+//! The TCP socket of a bulk connection.
+
+use std::{io, time::Duration};
+use tokio::{io::BufReader, net::TcpStream};
+
+/// A silent connection is asked for a sign of life after this time,
+const IDLE: Duration = Duration::from_secs(10);
+/// again after this,
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// so often: a peer that has vanished is noticed after 20 s. There is no limit on how long sent bytes may stay
+/// unacknowledged, because the kernel counts a reader that pauses like one that has vanished; when bytes are under
+/// way the loss is noticed by the mesh connection, 10 s after which the stream ends.
+const ASKED: u32 = 2;
+/// Read from the socket at once: TLS records alone would be read in pieces of 4 to 18 KiB, each a system call.
+const READ: usize = 128 << 10;
+
+/// The socket with what was read ahead.
+pub(super) type Socket = BufReader<TcpStream>;
+
+/// Sets a fresh connection up. Buffer sizes are left to the kernel, which fits them to the path.
+pub(super) fn prepare(tcp: TcpStream) -> io::Result<Socket> {
+    use rustix::net::sockopt;
+    tcp.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(&tcp, true)?;
+    sockopt::set_tcp_keepidle(&tcp, IDLE)?;
+    sockopt::set_tcp_keepintvl(&tcp, ASK_AGAIN)?;
+    sockopt::set_tcp_keepcnt(&tcp, ASKED)?;
+    Ok(BufReader::with_capacity(READ, tcp))
+}
