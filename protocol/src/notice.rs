@@ -13,6 +13,7 @@ use crate::{
     command::Refusal,
     ids::{BlobHash, NetworkId, NodeId, NoticeId, SyncId},
     keys::{Document, Signed},
+    share::plain_name,
     time::{Millis, Timestamp},
 };
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,31 @@ pub struct Notice {
 impl Document for Notice {
     const DOMAIN: &'static str = "notice 1";
     const MAX: usize = 1024 + MAX_RECIPIENTS * 32 + 2 * MAX_TEXT;
+}
+
+impl Notice {
+    /// What is wrong with its form, if anything: bounds, order of recipients, life, names. Says nothing of who signed
+    /// it, for which mesh it is, or the time.
+    #[must_use]
+    pub fn fault(&self) -> Option<&'static str> {
+        if self.to.is_empty() || self.to.len() > MAX_RECIPIENTS {
+            return Some("the number of recipients");
+        }
+        if !self.to.is_sorted_by(|a, b| a < b) || self.to.binary_search(&self.from).is_ok() {
+            return Some("the list of recipients");
+        }
+        if self.expires <= self.created || self.expires.since(self.created) > MAX_NOTICE_LIFE {
+            return Some("its life");
+        }
+        match &self.body {
+            NoticeBody::Text(text) if text.len() > MAX_TEXT => Some("a text too long"),
+            NoticeBody::Event { kind, data } if kind.len() > MAX_NOTICE_NAME || data.len() > MAX_TEXT => {
+                Some("an event too large")
+            }
+            NoticeBody::File(file) if !plain_name(&file.name) => Some("a name that is no plain file name"),
+            _ => None,
+        }
+    }
 }
 
 /// What a notice says.
