@@ -96,10 +96,10 @@ impl Record {
             method: method_name(request.method()),
             route,
             subject,
-            waits: request
-                .uri()
-                .query()
-                .is_some_and(|q| q.split('&').any(|pair| pair == "wait=true")),
+            waits: request.uri().query().is_some_and(|q| {
+                q.split('&')
+                    .any(|pair| pair == "wait=true" || pair.starts_with("wait_ms="))
+            }),
             started: Instant::now(),
             ended: false,
         }

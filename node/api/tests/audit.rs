@@ -76,6 +76,28 @@ fn bodies() -> BTreeMap<(&'static str, &'static str), &'static str> {
             r#"{"to":"a2","amount":5,"memo":"private words"}"#,
         ),
         (("POST", "/v1/stop"), "{}"),
+        (("POST", "/v1/files"), r#"{"path":"/data"}"#),
+        (("POST", "/v1/files/gc"), ""),
+        (("DELETE", "/v1/files/{id}"), ""),
+        (("POST", "/v1/files/{id}/share"), ""),
+        (("DELETE", "/v1/files/{id}/share"), ""),
+        (("POST", "/v1/files/{id}/verify"), ""),
+        (("POST", "/v1/transfers"), r#"{"what":"b_1"}"#),
+        (("POST", "/v1/transfers/{id}/pause"), ""),
+        (("POST", "/v1/transfers/{id}/resume"), ""),
+        (("POST", "/v1/transfers/{id}/cancel"), ""),
+        (
+            ("POST", "/v1/notices"),
+            r#"{"text":"private words","to":["all"]}"#,
+        ),
+        (("DELETE", "/v1/notices/{id}"), ""),
+        (("POST", "/v1/inbox/{id}/accept"), ""),
+        (
+            ("POST", "/v1/inbox/{id}/decline"),
+            r#"{"reason":"private words"}"#,
+        ),
+        (("POST", "/v1/syncs"), r#"{"dir":"/data","to":["all"]}"#),
+        (("DELETE", "/v1/syncs/{id}"), ""),
     ])
 }
 

@@ -209,7 +209,7 @@ pub async fn start(config: Config) -> Result<(NodeHandle, Running), StartError> 
     };
     let (stop, stopped) = oneshot::channel();
     let (ready, entered) = oneshot::channel();
-    let done = tokio::spawn(Daemon::new(parts, calls).run(ready, stopped));
+    let done = tokio::spawn(Daemon::new(parts, calls.daemon).run(ready, stopped));
     entered.await.map_err(|_| StartError::Ended)??;
     Ok((
         handle,

@@ -23,7 +23,7 @@ use std::{fmt::Write, path::Path};
 use tokio::io::AsyncRead;
 
 /// Escapes text for one segment of a path or one value of a query.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
@@ -37,13 +37,21 @@ fn escape(text: &str) -> String {
 }
 
 impl Client {
-    async fn ask<T: DeserializeOwned>(&self, name: &'static str, path: String) -> Result<T, Refused> {
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        name: &'static str,
+        path: String,
+    ) -> Result<T, Refused> {
         let bytes = self.pool.fetch(Ask::get(path)).await?;
         document::read(name, &bytes).map_err(|e| unreadable(&e))
     }
 
     /// A question that is answered when something has ended: no limit of time.
-    async fn wait<T: DeserializeOwned>(&self, name: &'static str, path: String) -> Result<T, Refused> {
+    pub(super) async fn wait<T: DeserializeOwned>(
+        &self,
+        name: &'static str,
+        path: String,
+    ) -> Result<T, Refused> {
         let ask = Ask {
             wait: None,
             ..Ask::get(path)
@@ -72,7 +80,7 @@ impl Client {
         self.pool.fetch(ask).await
     }
 
-    async fn post<T: DeserializeOwned>(
+    pub(super) async fn post<T: DeserializeOwned>(
         &self,
         name: &'static str,
         path: String,
@@ -82,12 +90,16 @@ impl Client {
         document::read(name, &bytes).map_err(|e| unreadable(&e))
     }
 
-    async fn act<T: DeserializeOwned>(&self, name: &'static str, path: String) -> Result<T, Refused> {
+    pub(super) async fn act<T: DeserializeOwned>(
+        &self,
+        name: &'static str,
+        path: String,
+    ) -> Result<T, Refused> {
         let bytes = self.change(Method::POST, path, None::<&()>).await?;
         document::read(name, &bytes).map_err(|e| unreadable(&e))
     }
 
-    async fn delete(&self, path: String) -> Result<(), Refused> {
+    pub(super) async fn delete(&self, path: String) -> Result<(), Refused> {
         self.change(Method::DELETE, path, None::<&()>).await.map(drop)
     }
 }

@@ -4,6 +4,7 @@
 
 mod calls;
 mod failure;
+mod file_calls;
 mod pool;
 mod streams;
 

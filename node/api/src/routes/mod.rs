@@ -3,16 +3,20 @@
 
 mod blobs;
 mod events;
+mod files;
 mod invites;
 mod jobs;
 mod logs;
 mod mesh;
 mod metrics;
 mod nodes;
+mod notices;
 mod openapi;
 mod status;
 mod stop;
+mod syncs;
 mod tasks;
+mod transfers;
 mod trust;
 mod wallet;
 
@@ -58,6 +62,10 @@ pub fn all() -> impl Iterator<Item = &'static Route> {
         tasks::ROUTES,
         logs::ROUTES,
         blobs::ROUTES,
+        files::ROUTES,
+        transfers::ROUTES,
+        notices::ROUTES,
+        syncs::ROUTES,
         wallet::ROUTES,
         trust::ROUTES,
         events::ROUTES,

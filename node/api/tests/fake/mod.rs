@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test file uses its part
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod files;
 mod views;
 
 pub use views::*;
@@ -88,7 +89,7 @@ pub struct Fake {
 }
 
 impl Fake {
-    fn note(&self, what: &str) {
+    pub fn note(&self, what: &str) {
         self.seen.lock().unwrap().push(what.to_owned());
     }
     /// Returns when `test` holds; the daemon says whenever something has changed.
@@ -370,9 +371,16 @@ pub fn fake() -> (NodeHandle, Arc<Fake>) {
     });
     let daemon = Arc::clone(&fake);
     tokio::spawn(async move {
-        while let Some(call) = calls.recv().await {
+        while let Some(call) = calls.daemon.recv().await {
             daemon.answer(call);
             daemon.changed.notify_waiters();
+        }
+    });
+    let desk = Arc::clone(&fake);
+    tokio::spawn(async move {
+        while let Some(call) = calls.files.recv().await {
+            files::answer(&desk, call);
+            desk.changed.notify_waiters();
         }
     });
     (handle, fake)

@@ -1,5 +1,6 @@
 //! The command line as data: every noun, verb and flag. Knows nothing of what they do.
 
+mod files;
 mod jobs;
 mod mesh;
 mod money;
@@ -7,6 +8,10 @@ mod node;
 mod tasks;
 mod try_out;
 
+pub use files::{
+    AddArgs, CatArgs, FileCommand, InboxCommand, PullArgs, PushArgs, PushCommand, PushVerb, SyncArgs,
+    SyncCommand, SyncVerb, TransfersArgs,
+};
 pub use jobs::{JobCommand, MapArgs, ResultsArgs, WorkFlags};
 pub use mesh::{CreateArgs, InviteArgs, InviteCommand, InviteVerb, MeshCommand, UpArgs};
 pub use money::{SendArgs, TrustCommand, WalletCommand};
@@ -107,6 +112,20 @@ pub enum Command {
     /// Single tasks
     #[command(subcommand)]
     Task(TaskCommand),
+    /// Files and folders: keep, share, look, clear
+    #[command(subcommand)]
+    File(FileCommand),
+    /// Bring a shared file or folder here
+    Pull(PullArgs),
+    /// Send a file, folder or text to nodes, also to absent ones
+    #[command(args_conflicts_with_subcommands = true)]
+    Push(Box<PushCommand>),
+    /// What others have sent here
+    #[command(subcommand)]
+    Inbox(InboxCommand),
+    /// Mirror a folder to nodes
+    #[command(args_conflicts_with_subcommands = true)]
+    Sync(SyncCommand),
     /// Credits
     #[command(subcommand)]
     Wallet(WalletCommand),
@@ -181,6 +200,24 @@ mod tests {
             "hivenode task submit x.wasm --in a --in b=c --stdin - --wait -- -v",
             "hivenode task logs -f t_1.0",
             "hivenode task results t_1.0 -o out",
+            "hivenode file add x --copy",
+            "hivenode file share dir --skip-unsafe",
+            "hivenode file ls --json",
+            "hivenode file gc --dry-run",
+            "hivenode file status -w",
+            "hivenode file cat b_1 --range 0-10",
+            "hivenode file cancel all",
+            "hivenode pull hivefile1abc /tmp --overwrite --like old -d",
+            "hivenode pull b_1 --from w1 --from w2 --folder",
+            "hivenode push x --to w1 w2 --name y --ttl 2d -d",
+            "hivenode push x --to role=worker,w3 --priority bulk",
+            "hivenode push --text hello --to all",
+            "hivenode push ls",
+            "hivenode push show last -w",
+            "hivenode inbox accept u_1 /tmp",
+            "hivenode inbox decline u_1 --reason no",
+            "hivenode sync dir --to all --watch --versions 3",
+            "hivenode sync rm last",
             "hivenode wallet send a_1 25 --memo hi --yes",
             "hivenode wallet balance",
             "hivenode trust show",

@@ -3,10 +3,13 @@
 mod config;
 mod daemon;
 mod events;
+mod file;
 mod job;
 mod local;
 mod mesh;
 mod node;
+mod push;
+mod sync;
 mod task;
 mod try_out;
 mod wallet;
@@ -107,6 +110,11 @@ async fn dispatch(session: &Session, command: Command) -> Result<Exit, CliError>
         Command::Node(command) => node::run(session, command).await,
         Command::Job(command) => job::run(session, command).await,
         Command::Task(command) => task::run(session, command).await,
+        Command::File(command) => file::run(session, command).await,
+        Command::Pull(args) => file::pull(session, &args).await,
+        Command::Push(command) => push::run(session, *command).await,
+        Command::Inbox(command) => push::inbox(session, command).await,
+        Command::Sync(command) => sync::run(session, command).await,
         Command::Wallet(command) => wallet::run(session, command).await,
         Command::Trust(command) => wallet::trust(session, command).await,
         Command::Events(args) => events::run(session, &args).await,

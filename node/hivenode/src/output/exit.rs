@@ -51,7 +51,7 @@ impl Exit {
 pub const EXIT_CODES: &str = "\
 EXIT CODES
     0   ok
-    1   failed; for a job: every task failed
+    1   failed; for a job: every task failed; for a push: no receiver took it
     2   wrong usage, or a request that is wrong in itself
     3   no such thing
     4   denied: membership, trust, ownership
@@ -59,7 +59,7 @@ EXIT CODES
     6   took too long
     7   cannot be placed on any node
     8   not enough credits
-    9   partial: some tasks failed (their inputs are listed on standard error)
+    9   partial: some tasks failed, or some receivers did not take a push (all are listed on standard error)
   130   interrupted
 
 `task wait` and `task submit --wait` end with the task's own code, and

@@ -3,12 +3,14 @@
 mod error;
 mod escape;
 mod exit;
+mod moving;
 mod progress;
 mod table;
 
 pub use error::CliError;
 pub use escape::{clean, clean_block};
 pub use exit::{EXIT_CODES, Exit};
+pub use moving::{Moving, Now};
 pub use progress::Progress;
 pub use table::Table;
 

@@ -2,11 +2,18 @@
 
 use super::{
     call::*,
+    file_call::*,
+    file_views::*,
     refusal::{Kind, Refused},
     views::*,
 };
 use hive_protocol::money::MicroCpt;
-use std::{future::Future, path::Path, pin::Pin, sync::Arc};
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 /// Calls that may wait for the daemon's loop. Callers beyond it wait for a place: the API bounds its own connections.
@@ -36,29 +43,41 @@ pub trait BlobPort: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct NodeHandle {
     calls: mpsc::Sender<Call>,
+    files: mpsc::Sender<FileCall>,
     blobs: Arc<dyn BlobPort>,
 }
 
+/// What a handle's calls are taken from.
+#[derive(Debug)]
+pub struct NodeCalls {
+    /// For the daemon's loop.
+    pub daemon: mpsc::Receiver<Call>,
+    /// For the desk that looks after files.
+    pub files: mpsc::Receiver<FileCall>,
+}
+
 macro_rules! calls {
-    ($($(#[$doc:meta])* $name:ident($($arg:ident: $ty:ty),*) -> $out:ty = $variant:ident;)*) => {
+    ($queue:ident $call:ident: $($(#[$doc:meta])* $name:ident($($arg:ident: $ty:ty),*) -> $out:ty = $variant:ident;)*) => {
         $($(#[$doc])*
         ///
         /// # Errors
         /// A [`Refused`] that names what, where, why and the next step.
         pub async fn $name(&self, $($arg: $ty),*) -> Result<$out, Refused> {
             let (reply, answer) = oneshot::channel();
-            self.calls.send(Call::$variant { $($arg,)* reply }).await.map_err(|_| Refused::stopping())?;
+            self.$queue.send($call::$variant { $($arg,)* reply }).await.map_err(|_| Refused::stopping())?;
             answer.await.map_err(|_| Refused::stopping())?
         })*
     };
 }
 
 impl NodeHandle {
-    /// Joins a queue of calls and a store into a handle. The receiver belongs to the daemon's loop (or to a test).
+    /// Joins queues of calls and a store into a handle. The calls belong to the daemon (or to a test).
     #[must_use]
-    pub fn new(blobs: Arc<dyn BlobPort>) -> (Self, mpsc::Receiver<Call>) {
-        let (calls, receiver) = mpsc::channel(CALL_QUEUE);
-        (Self { calls, blobs }, receiver)
+    pub fn new(blobs: Arc<dyn BlobPort>) -> (Self, NodeCalls) {
+        let (calls, daemon) = mpsc::channel(CALL_QUEUE);
+        let (files, desk) = mpsc::channel(CALL_QUEUE);
+        let handle = Self { calls, files, blobs };
+        (handle, NodeCalls { daemon, files: desk })
     }
 
     /// Blob bytes.
@@ -68,6 +87,7 @@ impl NodeHandle {
     }
 
     calls! {
+        calls Call:
         /// This node at a glance.
         status() -> StatusView = Status;
         /// Founds a mesh and runs its first authority here. Refused when this node is a member already.
@@ -128,12 +148,72 @@ impl NodeHandle {
         stop(drain_ms: u64) -> () = Stop;
     }
 
+    calls! {
+        files FileCall:
+        /// Takes in a file or folder: by reference, or with a copy of its bytes.
+        file_add(request: AddRequest) -> FileView = Add;
+        /// All contents kept here for somebody's wish.
+        files() -> Vec<FileRow> = Files;
+        /// One content, by id, beginning of an id, name or path.
+        file(file: String) -> FileView = File;
+        /// Lets all members pull it; the answer has a ticket.
+        file_share(file: String) -> FileView = Share;
+        /// Ends that.
+        file_unshare(file: String) -> FileRow = Unshare;
+        /// Reads all its bytes again.
+        file_verify(file: String) -> VerifyView = Verify;
+        /// Keeps it no longer. What stands at a path of the user's stays there.
+        file_remove(file: String) -> () = Remove;
+        /// Frees what nobody keeps; with `dry_run` only says what that would be.
+        file_gc(dry_run: bool) -> GcView = Gc;
+        /// Verified bytes `from..to` of a content or ticket; what is not here is fetched.
+        file_read(what: String, from: u64, to: Option<u64>) -> FileBytes = Read;
+        /// Begins to bring content here; answered when it has begun.
+        file_pull(request: PullRequest) -> TransferView = Pull;
+        /// Transfers that run, and the latest that have ended.
+        transfers() -> Vec<TransferView> = Transfers;
+        /// One transfer, answered when it has ended or after `wait_ms`.
+        transfer(transfer: String, wait_ms: u64) -> TransferView = Transfer;
+        /// Pauses, resumes or cancels one transfer, or `all`.
+        transfer_do(transfer: String, what: TransferDo) -> Vec<TransferView> = TransferDo;
+        /// Sends a notice; answered when it is in the outbox.
+        push(request: Box<PushRequest>) -> NoticeView = Push;
+        /// The outbox, newest first.
+        notices() -> Vec<NoticeView> = Notices;
+        /// One notice of the outbox, answered when nothing more will happen to it or after `wait_ms`.
+        notice(notice: String, wait_ms: u64) -> NoticeView = Notice;
+        /// Takes a notice back from those who have not got it.
+        notice_cancel(notice: String) -> NoticeView = NoticeCancel;
+        /// What others have sent here, newest first.
+        inbox() -> Vec<InboxRow> = Inbox;
+        /// One of it.
+        inbox_item(notice: String) -> InboxRow = InboxItem;
+        /// Accepts what waits for it; `dest` overrides the folder of the settings.
+        inbox_accept(notice: String, dest: Option<PathBuf>) -> InboxRow = InboxAccept;
+        /// Declines it; the sender is told the reason.
+        inbox_decline(notice: String, reason: String) -> InboxRow = InboxDecline;
+        /// Begins to mirror a folder.
+        sync_start(request: SyncRequest) -> SyncView = SyncStart;
+        /// All mirrors, out and in.
+        syncs() -> Vec<SyncView> = Syncs;
+        /// One mirror, answered when all receivers have its latest state or after `wait_ms`.
+        sync(sync: String, wait_ms: u64) -> SyncView = Sync;
+        /// Ends a mirror. What receivers have stays there.
+        sync_remove(sync: String) -> () = SyncRemove;
+    }
+
     /// A refusal for an id that is not there.
     #[must_use]
     pub fn not_found(what: &str, id: &str) -> Refused {
         let id: String = id.chars().take(80).collect();
+        let list = match what {
+            "transfer" => "file status",
+            "notice" => "push ls",
+            "inbox" => "inbox ls",
+            what => &format!("{what} ls"),
+        };
         Refused::new(Kind::NotFound, missing(what), format!("no {what} `{id}` here"))
-            .hint(format!("hivenode {what} ls"))
+            .hint(format!("hivenode {list}"))
     }
 }
 
@@ -143,10 +223,15 @@ pub(crate) fn missing(what: &str) -> &'static str {
     match what {
         "account" => "account.not_found",
         "blob" => "blob.not_found",
+        "file" => "file.not_found",
+        "inbox" => "inbox.not_found",
         "invite" => "invite.not_found",
         "job" => "job.not_found",
         "node" => "node.not_found",
+        "notice" => "notice.not_found",
+        "sync" => "sync.not_found",
         "task" => "task.not_found",
+        "transfer" => "transfer.not_found",
         _ => "api.not_found",
     }
 }

@@ -1,0 +1,92 @@
+//! Following a transfer until it has ended; Ctrl-C leaves it running.
+
+use crate::{
+    output::{CliError, Exit, Moving, Now, clean},
+    quantity::{show_duration, show_size},
+    session::Session,
+};
+use hive_api::client::Client;
+use hive_runtime::port::{Kind, Refused, TransferView};
+use std::time::Duration;
+
+/// How long one question waits for the end: how often bars move.
+const LOOK_MS: u64 = 250;
+
+/// Where a transfer stands, for a bar.
+pub fn now(view: &TransferView) -> Now {
+    let mut message = String::new();
+    if view.rate > 0 {
+        message = format!("{}/s", show_size(view.rate));
+    }
+    if let Some(left) = view.eta_ms {
+        message.push_str(&format!(" {} left", show_duration(Duration::from_millis(left))));
+    }
+    if view.state != "running" {
+        message = view.state.clone();
+    }
+    let peers = view.peers.iter().filter(|p| p.dropped.is_none()).map(|p| {
+        let name = if p.name.is_empty() { &p.node } else { &p.name };
+        format!(
+            "{name:<14} {:<7} {:>10}/s {:>10}",
+            p.path,
+            show_size(p.rate),
+            show_size(p.bytes)
+        )
+    });
+    Now {
+        done: view.done,
+        total: view.total,
+        message: message.trim().to_owned(),
+        stalled: view.stalled.as_ref().map(|why| format!("stalled: {why}")),
+        peers: peers.collect(),
+    }
+}
+
+/// Follows; `None` when interrupted.
+pub async fn follow(
+    session: &Session,
+    client: &Client,
+    first: TransferView,
+) -> Result<Option<TransferView>, CliError> {
+    let title = format!("pull {}", first.name);
+    let mut moving = Moving::new(&session.out, &title);
+    let mut view = first;
+    loop {
+        if view.is_final() {
+            return Ok(Some(view));
+        }
+        moving.set(&now(&view));
+        view = tokio::select! {
+            view = client.transfer(&view.transfer, LOOK_MS) => view?,
+            _ = tokio::signal::ctrl_c() => {
+                moving.finish();
+                let id = clean(&view.transfer);
+                session.out.say(&format!(
+                    "the transfer {id} goes on in the daemon: {}\n  stop it: {}",
+                    session.command(&format!("file status -w {id}")),
+                    session.command(&format!("file cancel {id}")),
+                ));
+                return Ok(None);
+            }
+        };
+    }
+}
+
+/// The end of a transfer as an exit code or an error.
+pub fn ended(view: &TransferView) -> Result<Exit, CliError> {
+    match view.state.as_str() {
+        "done" => Ok(Exit::OK),
+        _ => {
+            let why = view.error.clone().unwrap_or_else(|| {
+                Refused::new(
+                    Kind::Conflict,
+                    "file.cancelled",
+                    format!("the transfer of {} was cancelled", view.name),
+                )
+            });
+            let mut error = CliError::from(why);
+            error.details = serde_json::to_value(view).ok();
+            Err(error)
+        }
+    }
+}
