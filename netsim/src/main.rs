@@ -2,6 +2,8 @@
 //!
 //! Threads, the clock and the screen are here and nowhere else; a seed never sees them.
 
+mod nat;
+
 use clap::Parser;
 use netsim::{plant::Plant, run::run, world::Report};
 use std::{
@@ -21,8 +23,10 @@ const SEEDS_PER_PLANT: u64 = 40;
 
 /// Simulates a mesh of the real cores in virtual time, everything decided by a seed.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Run one seed and print its summary and trace hash.
     #[arg(long, conflicts_with_all = ["seeds", "plants"])]
     seed: Option<u64>,
@@ -41,6 +45,14 @@ struct Args {
     /// Print the summary of one seed as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// What is asked for instead of a simulation.
+#[derive(clap::Subcommand)]
+enum What {
+    /// The laboratory of real NATs.
+    #[command(subcommand)]
+    Nat(nat::Nat),
 }
 
 fn range(s: &str) -> Result<Range<u64>, String> {
@@ -148,6 +160,16 @@ fn is_caught(plant: Plant) -> bool {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(What::Nat(what)) = &args.what {
+        return match nat::nat(what) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(e) => {
+                let _ = writeln!(std::io::stderr().lock(), "netsim: {e}");
+                ExitCode::from(2)
+            }
+        };
+    }
     // The cores assert; their messages are part of the report.
     std::panic::set_hook(Box::new(|_| {}));
     let good = if args.plants {

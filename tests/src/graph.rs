@@ -29,6 +29,7 @@ pub const FLOORS: &[(&str, u8)] = &[
     ("hive-runtime", 7),
     ("hive-api", 8),
     ("hivenode", 9),
+    ("hive-natlab", 9),
     ("netsim", 10),
     ("hive-tests", 10),
 ];

@@ -5,7 +5,9 @@ use super::{
     support::{Bed, bed},
 };
 use hive_executor::{Event, Outcome, Stdin, Stream, TaskRun};
-use std::{fs::File, io::ErrorKind, io::Write};
+use std::{fs::File, io::ErrorKind, io::Write, time::Duration};
+
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// A task that echoes what comes, and the end through which it comes.
 async fn echo(bed: &mut Bed, size: u64) -> (u64, File) {
@@ -101,9 +103,8 @@ async fn a_stream_larger_than_every_buffer_arrives_whole() {
         while !rest.is_empty() {
             match pipe.write(rest) {
                 Ok(n) => rest = &rest[n..],
-                // paced: the pipe is full until the guest reads on
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    std::thread::sleep(std::time::Duration::from_millis(1))
+                    std::thread::sleep(PAUSE); // paced: the pipe is full until the guest reads on
                 }
                 Err(e) => panic!("{e}"),
             }
