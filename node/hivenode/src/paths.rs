@@ -21,6 +21,8 @@ pub struct Paths {
     pub log: PathBuf,
     /// The API's socket.
     pub socket: PathBuf,
+    /// What others push.
+    pub inbox: PathBuf,
     /// The one folder given with `--data`, if any.
     pub root: Option<PathBuf>,
 }
@@ -71,6 +73,7 @@ impl Paths {
             cache: root.join("cache"),
             log: root.join("hivenode.log"),
             socket: root.join("api.sock"),
+            inbox: root.join("inbox"),
             root: Some(root.to_owned()),
         }
     }
@@ -90,6 +93,7 @@ impl Paths {
             config: xdg.config_dir().join("hivenode").join("config.toml"),
             cache: xdg.cache_dir().join("hivenode"),
             log: state.join("log").join("hivenode.log"),
+            inbox: xdg.home_dir().join("hivenode").join("inbox"),
             socket,
             data,
             root: None,
@@ -143,6 +147,7 @@ mod tests {
             &paths.cache,
             &paths.log,
             &paths.socket,
+            &paths.inbox,
         ] {
             assert!(p.starts_with(dir.path()), "{}", p.display());
         }

@@ -1,6 +1,6 @@
 //! Every setting: its name, meaning, default and what may be written.
 
-use crate::quantity::parse_size;
+use crate::quantity::{parse_hours, parse_offset, parse_rate, parse_size};
 use hive_protocol::{money::MicroCpt, resources::MAX_NAME};
 use std::net::SocketAddr;
 
@@ -77,6 +77,55 @@ pub const KEYS: &[Key] = &[
         "most bytes the blob store may take; no quota when empty"
     ),
     key!(
+        "push_accept",
+        "own",
+        any,
+        "whose pushes are taken at once: own (nodes of this account; others wait in the inbox), all, ask, none, or names and ids of nodes"
+    ),
+    key!(
+        "push_dir",
+        "",
+        folder,
+        "folder for what others push, with one for each sender; ~/hivenode/inbox when empty (below --data: its folder inbox)"
+    ),
+    key!(
+        "push_max_size",
+        "",
+        size,
+        "most bytes of one push; any when empty"
+    ),
+    key!(
+        "push_min_free",
+        "1G",
+        size,
+        "bytes a push must leave free on the disk"
+    ),
+    key!(
+        "push_hours",
+        "",
+        hours,
+        "when pushes are fetched, such as 22:00-07:00; always when empty"
+    ),
+    key!(
+        "rate_in",
+        "",
+        rate,
+        "bytes a second that come in, such as 10M, or by the hour: 10M, 22:00-07:00=off; no limit when empty"
+    ),
+    key!("rate_out", "", rate, "bytes a second that go out, likewise"),
+    key!(
+        "rate_peer",
+        "",
+        rate,
+        "bytes a second from and to one peer, likewise"
+    ),
+    key!(
+        "utc_offset",
+        "",
+        offset,
+        "distance from UTC of the hours above, such as +02:00; UTC when empty"
+    ),
+    key!(
         "cache_dir",
         "",
         any,
@@ -135,6 +184,28 @@ fn distance(a: &str, b: &str) -> usize {
         line = next;
     }
     line.last().copied().unwrap_or(usize::MAX)
+}
+
+fn hours(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    parse_hours(text).map(drop)
+}
+
+fn rate(text: &str) -> Result<(), String> {
+    parse_rate(text).map(drop)
+}
+
+fn offset(text: &str) -> Result<(), String> {
+    parse_offset(text).map(drop)
+}
+
+fn folder(text: &str) -> Result<(), String> {
+    if text.is_empty() || std::path::Path::new(text).is_absolute() {
+        return Ok(());
+    }
+    Err(format!("`{text}`: write a whole path, beginning with /"))
 }
 
 #[allow(clippy::unnecessary_wraps)] // one shape for all checks

@@ -1,9 +1,13 @@
 //! From settings to what the daemon is told.
 
 use super::Settings;
-use crate::{output::CliError, paths::Paths, quantity::parse_size};
+use crate::{
+    output::CliError,
+    paths::Paths,
+    quantity::{parse_hours, parse_offset, parse_rate, parse_size},
+};
 use hive_protocol::{money::MicroCpt, resources::Resources};
-use hive_runtime::config::{Config, DEFAULT_PRICE};
+use hive_runtime::config::{AcceptPush, Config, DEFAULT_PRICE, FileConfig};
 use std::{net::SocketAddr, path::PathBuf, thread};
 
 /// Most cores that may be offered, far above any machine.
@@ -44,6 +48,17 @@ fn machine_cores() -> u32 {
     thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
 }
 
+/// Whose pushes are taken; anything but the four words is a list of nodes.
+fn accept(text: &str) -> AcceptPush {
+    match text.trim() {
+        "" | "own" => AcceptPush::Own,
+        "all" => AcceptPush::All,
+        "ask" => AcceptPush::Ask,
+        "none" => AcceptPush::None,
+        nodes => AcceptPush::Nodes(nodes.split(',').map(|n| n.trim().to_owned()).collect()),
+    }
+}
+
 fn mib(text: &str) -> u64 {
     parse_size(text).map_or(0, |bytes| bytes >> 20)
 }
@@ -73,8 +88,29 @@ impl Settings {
             price: self.text("price").parse::<MicroCpt>().unwrap_or(DEFAULT_PRICE),
             store_quota: parse_size(self.text("store_quota")).unwrap_or(0),
             clock_offset_ms: self.text("clock_offset_ms").parse().unwrap_or(0),
+            files: self.file_config(paths),
             ..Config::default()
         })
+    }
+
+    fn file_config(&self, paths: &Paths) -> FileConfig {
+        let inbox = self.text("push_dir");
+        let rate = |name: &str| parse_rate(self.text(name)).unwrap_or_default();
+        FileConfig {
+            inbox: if inbox.is_empty() {
+                paths.inbox.clone()
+            } else {
+                PathBuf::from(inbox)
+            },
+            accept: accept(self.text("push_accept")),
+            max_size: parse_size(self.text("push_max_size")).unwrap_or(0),
+            min_free: parse_size(self.text("push_min_free")).unwrap_or(0),
+            hours: parse_hours(self.text("push_hours")).ok(),
+            utc_offset_min: parse_offset(self.text("utc_offset")).unwrap_or(0),
+            rate_in: rate("rate_in"),
+            rate_out: rate("rate_out"),
+            rate_peer: rate("rate_peer"),
+        }
     }
 
     /// The API's loopback address, if any.

@@ -1,10 +1,12 @@
 //! Quantities as people write and read them: sizes, durations, times, money, cores.
 
 mod duration;
+mod rate;
 mod size;
 mod time;
 
 pub use duration::{parse_duration, show_duration};
+pub use rate::{parse_hours, parse_offset, parse_rate};
 pub use size::{parse_size, show_size};
 pub use time::{age, rfc3339};
 

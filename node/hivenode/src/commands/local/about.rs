@@ -58,6 +58,7 @@ pub fn paths(session: &Session) -> Result<Exit, CliError> {
         ("cache", &p.cache),
         ("log", &p.log),
         ("socket", &p.socket),
+        ("inbox", &p.inbox),
     ];
     if session.out.json {
         let map: serde_json::Map<_, _> = all
