@@ -8,6 +8,7 @@
 //! not as it was put there, or was never put there, is kept under another name when its place is needed.
 
 mod debounce;
+mod judge;
 mod names;
 mod newest;
 mod plan;
@@ -93,10 +94,22 @@ impl Applied {
         }
     }
 
+    /// The row as it has to be kept before something else is put at the path, given what is there now.
+    #[must_use]
+    pub fn before(self, there: Option<&Thing>, becoming: Thing) -> Self {
+        // The row may stand for two things after a crash: the one that is there must not be forgotten.
+        let is = there.filter(|t| self.owns(t)).cloned();
+        Self {
+            is,
+            becoming: Some(becoming),
+        }
+    }
+
     /// Whether a thing found at the path is the mirror's own.
     #[must_use]
     pub fn owns(&self, thing: &Thing) -> bool {
-        !matches!(thing, Thing::Other) && (self.is.as_ref() == Some(thing) || self.becoming.as_ref() == Some(thing))
+        !matches!(thing, Thing::Other)
+            && (self.is.as_ref() == Some(thing) || self.becoming.as_ref() == Some(thing))
     }
 }
 
@@ -254,6 +267,10 @@ pub struct Plan {
 /// Whether all files of a folder are gone that had some: rather a disk that is not mounted than a wish.
 #[must_use]
 pub fn emptied(before: &Manifest, now: &Manifest) -> bool {
-    let has_files = |m: &Manifest| m.entries.iter().any(|e: &Entry| matches!(e.kind, EntryKind::File { .. }));
+    let has_files = |m: &Manifest| {
+        m.entries
+            .iter()
+            .any(|e: &Entry| matches!(e.kind, EntryKind::File { .. }))
+    };
     has_files(before) && !has_files(now)
 }

@@ -35,8 +35,8 @@ pub struct WindowsNames;
 
 /// Names of devices there, with or without something after a dot.
 const DEVICES: &[&str] = &[
-    "con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8", "com9", "lpt1",
-    "lpt2", "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
+    "con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8", "com9",
+    "lpt1", "lpt2", "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
 ];
 
 impl Names for WindowsNames {
@@ -90,7 +90,11 @@ pub fn conflict_name(path: &str, now: Timestamp, node: &str, taken: &dyn Fn(&str
         Some((folder, name)) => (format!("{folder}/"), name),
         None => (String::new(), path),
     };
-    let node: String = node.chars().filter(char::is_ascii_alphanumeric).take(12).collect();
+    let node: String = node
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .take(12)
+        .collect();
     let mut number = 1u64;
     loop {
         let mut tail = format!(".conflict-{}-{node}", stamp(now));

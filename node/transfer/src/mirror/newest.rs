@@ -172,7 +172,11 @@ mod tests {
         assert_eq!(n.next(Timestamp(21)), Next::Wait(Timestamp(20) + GRACE));
         assert_eq!(n.next(Timestamp(20) + GRACE), Next::Abandon);
         n.ended(Timestamp(4000), Outcome::Abandoned);
-        assert_eq!(n.next(Timestamp(4000)), Next::Apply(state(8)), "7 is never worked on");
+        assert_eq!(
+            n.next(Timestamp(4000)),
+            Next::Apply(state(8)),
+            "7 is never worked on"
+        );
         n.ended(Timestamp(5000), Outcome::Whole);
         assert!(n.is_whole());
         assert_eq!(n.next(Timestamp(5000)), Next::Idle);
@@ -203,7 +207,11 @@ mod tests {
         n.announce(now, state(2));
         assert_eq!(n.next(now), Next::Apply(state(2)), "a new state does not wait");
         n.ended(Timestamp(now.0 + 1000), Outcome::Later);
-        assert_eq!(n.next(Timestamp(5)), Next::Apply(state(2)), "the clock was set back");
+        assert_eq!(
+            n.next(Timestamp(5)),
+            Next::Apply(state(2)),
+            "the clock was set back"
+        );
     }
 
     #[test]

@@ -5,14 +5,13 @@
 //! bits and times, folders last and the deepest first.
 
 use super::{
-    Ask, Effect, Fetch, Local, Plan, Thing,
-    names::conflict_name,
+    Ask, Effect, Fetch, Plan, Thing,
+    judge::{Fate, Judged, judge},
     sources::Sources,
     wanted::{Want, above, below, wanted},
 };
 use hive_protocol::{ids::BlobHash, manifest::EntryKind};
 use std::{
-    borrow::Cow,
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
 };
@@ -24,34 +23,6 @@ const BATCH_BYTES: u64 = 1 << 30;
 /// Owner's bits a folder must have for something in it to change.
 const OPEN: u32 = 0o700;
 
-/// What happens to a local path.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Fate {
-    /// It is as wanted.
-    Right,
-    /// The mirror's own, to be replaced by another file or link.
-    Replace,
-    /// The mirror's own file or link, to be removed; early when its place is needed.
-    Remove { early: bool },
-    /// Not the mirror's, and its place is needed, or its file was changed here and removed at the source.
-    Aside,
-    /// Not the mirror's and in nobody's way.
-    Leave,
-    /// The mirror's own folder that is not wanted: goes when it becomes empty.
-    Folder,
-    /// A folder where a file or link is wanted.
-    InTheWay,
-}
-
-/// What was decided about the local paths.
-pub(super) struct Judged<'a> {
-    pub(super) fates: BTreeMap<&'a str, Fate>,
-    /// Where what is kept aside goes.
-    pub(super) asides: BTreeMap<&'a str, String>,
-    /// Folders that become empty and go.
-    empty: BTreeSet<&'a str>,
-}
-
 /// Plans the way from what is there to what is wanted.
 #[must_use]
 pub fn plan(ask: &Ask<'_>) -> Plan {
@@ -60,7 +31,11 @@ pub fn plan(ask: &Ask<'_>) -> Plan {
     let sources = Sources::find(ask, &want, &judged);
     let mut plan = Plan {
         refused,
-        fetch_bytes: sources.fetches.iter().map(|f| f.size).fold(0, u64::saturating_add),
+        fetch_bytes: sources
+            .fetches
+            .iter()
+            .map(|f| f.size)
+            .fold(0, u64::saturating_add),
         fetches: sources.fetches.len(),
         ..Plan::default()
     };
@@ -73,7 +48,12 @@ pub fn plan(ask: &Ask<'_>) -> Plan {
     }
     for path in ask.applied.keys() {
         let gone = !ask.local.contains_key(path) && !want.contains_key(path.as_str());
-        let left = judged.fates.get(path.as_str()) == Some(&Fate::Leave);
+        let left = match judged.fates.get(path.as_str()) {
+            Some(Fate::Leave) => true,
+            // Moves aside with the folder it is in.
+            Some(Fate::Folder) => judged.is_in_the_way(path) && !judged.empty.contains(path.as_str()),
+            _ => false,
+        };
         if (gone || left) && !blind(path) {
             plan.forgotten.push(path.clone());
         }
@@ -94,120 +74,6 @@ pub fn plan(ask: &Ask<'_>) -> Plan {
     writer.late(&sources);
     plan.effects = writer.finished();
     plan
-}
-
-fn judge<'a>(ask: &Ask<'a>, want: &BTreeMap<&'a str, Want<'a>>) -> Judged<'a> {
-    let mut fates = BTreeMap::new();
-    let mut in_way: BTreeSet<&str> = BTreeSet::new();
-    let folded = folded_places(ask, want);
-    for (path, local) in ask.local {
-        let path = path.as_str();
-        let early = below(path, &in_way) || folded.contains(path) || below(path, &folded);
-        let fate = judge_one(ask, want, path, local, early, folded.contains(path));
-        if fate == Fate::InTheWay {
-            in_way.insert(path);
-        }
-        // What lies in a folder that is in the way goes aside with it.
-        let fate = if fate == Fate::Aside && below(path, &in_way) {
-            Fate::Leave
-        } else {
-            fate
-        };
-        fates.insert(path, fate);
-    }
-    let mut judged = Judged {
-        fates,
-        asides: BTreeMap::new(),
-        empty: BTreeSet::new(),
-    };
-    judged.find_empty();
-    judged.name_asides(ask, want);
-    judged
-}
-
-fn judge_one(
-    ask: &Ask<'_>,
-    want: &BTreeMap<&str, Want<'_>>,
-    path: &str,
-    local: &Local,
-    early: bool,
-    in_place: bool,
-) -> Fate {
-    let applied = ask.applied.get(path);
-    let ours = applied.is_some_and(|a| a.owns(&local.thing));
-    if local.thing == Thing::Folder {
-        return match want.get(path) {
-            Some(w) if w.is_folder() => Fate::Right,
-            Some(_) => Fate::InTheWay,
-            None if in_place => Fate::InTheWay,
-            None if ours => Fate::Folder,
-            None => Fate::Leave,
-        };
-    }
-    match want.get(path) {
-        Some(w) if w.is(&local.thing) => Fate::Right,
-        Some(w) if ours && w.is_folder() => Fate::Remove { early: true },
-        Some(_) if ours => Fate::Replace,
-        Some(_) => Fate::Aside,
-        None if ours => Fate::Remove { early },
-        None if applied.is_some() || in_place => Fate::Aside,
-        None => Fate::Leave,
-    }
-}
-
-/// Local paths that are the same place to the file system as a wanted path of another spelling.
-fn folded_places<'a>(ask: &Ask<'a>, want: &BTreeMap<&'a str, Want<'a>>) -> BTreeSet<&'a str> {
-    if !ask.names.folds() {
-        return BTreeSet::new();
-    }
-    let keys: BTreeSet<Cow<'_, str>> = want
-        .keys()
-        .filter(|p| !ask.local.contains_key(**p))
-        .map(|p| ask.names.key(p))
-        .collect();
-    ask.local
-        .keys()
-        .map(String::as_str)
-        .filter(|p| !want.contains_key(p) && keys.contains(&ask.names.key(p)))
-        .collect()
-}
-
-impl<'a> Judged<'a> {
-    /// Finds the folders that become empty, from the deepest up.
-    fn find_empty(&mut self) {
-        let mut kept: BTreeSet<&str> = BTreeSet::new();
-        for (path, fate) in self.fates.iter().rev() {
-            let goes = match fate {
-                Fate::Remove { .. } => true,
-                Fate::Folder | Fate::InTheWay => !kept.contains(path),
-                Fate::Right | Fate::Replace | Fate::Aside | Fate::Leave => false,
-            };
-            if goes {
-                if matches!(fate, Fate::Folder | Fate::InTheWay) {
-                    self.empty.insert(path);
-                }
-            } else if let Some(up) = above(path) {
-                kept.insert(up);
-            }
-        }
-    }
-
-    /// Names what is kept aside.
-    fn name_asides(&mut self, ask: &Ask<'a>, want: &BTreeMap<&'a str, Want<'a>>) {
-        let mut named: BTreeSet<String> = BTreeSet::new();
-        let asides = self.fates.iter().filter(|(path, fate)| match fate {
-            Fate::Aside => true,
-            Fate::InTheWay => !self.empty.contains(**path),
-            _ => false,
-        });
-        for (path, _) in asides {
-            let to = conflict_name(path, ask.now, ask.node, &|p| {
-                named.contains(p) || ask.local.contains_key(p) || want.contains_key(p)
-            });
-            named.insert(to.clone());
-            self.asides.insert(path, to);
-        }
-    }
 }
 
 /// Writes the steps down in order.
@@ -246,7 +112,12 @@ impl<'a> Writer<'_, 'a> {
                 })
                 .collect::<BTreeSet<_>>()
         };
-        self.ask.versions > 0 && !self.wanted_hashes.borrow_mut().get_or_insert_with(collect).contains(hash)
+        self.ask.versions > 0
+            && !self
+                .wanted_hashes
+                .borrow_mut()
+                .get_or_insert_with(collect)
+                .contains(hash)
     }
 
     fn gathered(&mut self, sources: &Sources<'a>) {
@@ -284,23 +155,12 @@ impl<'a> Writer<'_, 'a> {
                     }
                 }
                 // In a folder that is in the way it has to go before that one does.
-                Fate::Folder if judged.empty.contains(path) && self.above_is_in_the_way(path) => {
+                Fate::Folder if judged.empty.contains(path) && judged.is_in_the_way(path) => {
                     self.remove_folder(path);
                 }
                 Fate::Folder | Fate::Right | Fate::Replace | Fate::Leave => {}
             }
         }
-    }
-
-    fn above_is_in_the_way(&self, path: &str) -> bool {
-        let mut at = path;
-        while let Some(up) = above(at) {
-            if self.judged.fates.get(up) == Some(&Fate::InTheWay) {
-                return true;
-            }
-            at = up;
-        }
-        false
     }
 
     fn remove_folder(&mut self, path: &str) {
@@ -328,7 +188,9 @@ impl<'a> Writer<'_, 'a> {
         }
         let want = self.want;
         for (path, w) in want {
-            if let (EntryKind::Link { target }, false) = (w.kind, self.judged.fates.get(path) == Some(&Fate::Right)) {
+            if let (EntryKind::Link { target }, false) =
+                (w.kind, self.judged.fates.get(path) == Some(&Fate::Right))
+            {
                 let effect = Effect::Link {
                     path: (*path).to_owned(),
                     target: target.clone(),
@@ -383,7 +245,7 @@ impl<'a> Writer<'_, 'a> {
         }
         let judged = self.judged;
         for path in judged.empty.iter().rev() {
-            if judged.fates.get(path) == Some(&Fate::Folder) && !self.above_is_in_the_way(path) {
+            if judged.fates.get(path) == Some(&Fate::Folder) && !judged.is_in_the_way(path) {
                 self.remove_folder(path);
             }
         }
@@ -400,7 +262,9 @@ impl<'a> Writer<'_, 'a> {
                 .ask
                 .local
                 .get(*path)
-                .filter(|_| self.judged.fates.get(path) == Some(&Fate::Right) && !self.touched.contains(*path))
+                .filter(|_| {
+                    self.judged.fates.get(path) == Some(&Fate::Right) && !self.touched.contains(*path)
+                })
                 .is_some_and(|l| (is_link || l.mode == mode) && l.mtime_ns == mtime_ns);
             if !right {
                 self.effects.push(Effect::Meta {

@@ -3,7 +3,7 @@
 
 use super::{
     Ask, Effect, Fetch, Thing,
-    plan::{Fate, Judged},
+    judge::{Fate, Judged},
     wanted::Want,
 };
 use hive_protocol::{ids::BlobHash, manifest::EntryKind};
@@ -117,14 +117,17 @@ impl<'a> Sources<'a> {
         for hash in missing {
             let size = sizes.get(&hash).copied().unwrap_or_default();
             let paths = self.needs.get(&hash).map_or(&[][..], Vec::as_slice);
-            let like = paths.iter().find_map(|p| self.similar(ask, judged, p)).or_else(|| {
-                let name = paths.first()?.rsplit('/').next()?;
-                let nearest = going.get(name)?.iter().min_by_key(|(_, s)| s.abs_diff(size))?.0;
-                (size >= LIKE_FROM).then(|| {
-                    self.late.insert(nearest);
-                    nearest.to_owned()
-                })
-            });
+            let like = paths
+                .iter()
+                .find_map(|p| self.similar(ask, judged, p))
+                .or_else(|| {
+                    let name = paths.first()?.rsplit('/').next()?;
+                    let nearest = going.get(name)?.iter().min_by_key(|(_, s)| s.abs_diff(size))?.0;
+                    (size >= LIKE_FROM).then(|| {
+                        self.late.insert(nearest);
+                        nearest.to_owned()
+                    })
+                });
             self.fetches.push(Fetch { hash, size, like });
         }
         // In the order of the paths: what is next to each other comes together.
