@@ -4,4 +4,6 @@
 //! notices are due where (`notices`), and how a folder becomes another one (`mirror`). Must not know sockets, disks
 //! or clocks; bytes never pass through it.
 
+pub mod mirror;
+pub mod notices;
 pub mod swarm;
