@@ -21,6 +21,7 @@ pub mod gate;
 mod handle;
 mod names;
 mod registry;
+mod relay;
 mod stream;
 mod swarm;
 
@@ -36,5 +37,6 @@ pub use frame::{FrameError, FrameReader, FrameSender};
 pub use gate::Gate;
 pub use handle::{DHT_TIMEOUT, DIAL_TIMEOUT, NetHandle, OPEN_TIMEOUT};
 pub use registry::{Inbound, ProtocolPolicy};
+pub use relay::{Relay, RelayCounts, RelayLimits};
 pub use stream::{NetReader, NetStream, NetWriter};
 pub use swarm::{MAX_GOSSIP, MAX_PROVIDERS, spawn};

@@ -7,5 +7,6 @@ mod gate;
 mod gossip;
 mod kad;
 mod mesh;
+mod relay;
 mod speed;
 mod streams;
