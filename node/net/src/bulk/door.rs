@@ -147,7 +147,9 @@ async fn admit(
     shared: &Arc<Shared>,
     spoke: &AtomicBool,
 ) -> Result<(), Refusal> {
-    tcp.readable().await?;
+    if tcp.peek(&mut [0; 1]).await? == 0 {
+        return Err(Refusal::Frame(FrameError::Eof));
+    }
     spoke.store(true, Ordering::Relaxed);
     let mut io = acceptor.accept(socket::prepare(tcp)?).await?;
     let node = tls::node_of(io.get_ref().1.peer_certificates()).ok_or(Refusal::NoKey)?;

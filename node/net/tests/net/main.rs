@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bulk;
+mod bulk_doors;
+mod bulk_ways;
 mod connect;
 mod gate;
 mod gossip;

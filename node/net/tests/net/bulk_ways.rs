@@ -1,0 +1,190 @@
+//! When the direct way cannot be had: the mesh is used, quickly, and failures are remembered.
+
+use crate::{
+    bulk::{PROTOCOL, serve},
+    bulk_doors::Rng,
+    mesh::{TestNode, member, member_with, soon, until},
+};
+use hive_net::{BulkListen, BulkPath, NetEvent, ProtocolPolicy, frame};
+use hive_protocol::{
+    bulk::{self, BulkReply, BulkRequest},
+    codec,
+};
+use std::{
+    net::TcpListener,
+    os::fd::OwnedFd,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const MESH_PATH: BulkPath = BulkPath::Mesh { relayed: false };
+
+/// A member that answers questions for ports with what it is told, and how often it was asked.
+async fn liar(seed: u8, answer: impl Fn(usize) -> Vec<u8> + Send + 'static) -> (TestNode, Arc<AtomicUsize>) {
+    let node = member_with(seed, |config| config.bulk = BulkListen::Off).await;
+    let mut asked = node.net.serve(bulk::PROTOCOL, ProtocolPolicy::default()).unwrap();
+    let times = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&times);
+    tokio::spawn(async move {
+        while let Some((_, mut stream)) = asked.accept().await {
+            let _: Option<BulkRequest> = frame::read(&mut stream).await.unwrap();
+            let bytes = answer(counted.fetch_add(1, Ordering::Relaxed));
+            let _ = stream.write_all(&bytes).await;
+            let _ = stream.shutdown().await;
+            let _ = stream.read(&mut [0; 1]).await;
+        }
+    });
+    (node, times)
+}
+
+fn ports(ports: Vec<u16>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let token = [1; 32];
+    codec::frame_into(&BulkReply::Ports { ports, token }, &mut bytes).unwrap();
+    bytes
+}
+
+/// Opens a stream that has to go over the mesh; how long that took.
+async fn falls_back(a: &TestNode, b: &TestNode) -> Duration {
+    let start = Instant::now();
+    let stream = soon("a stream", b.net.open_bulk(a.id(), PROTOCOL)).await.unwrap();
+    assert_eq!(stream.path(), MESH_PATH);
+    start.elapsed()
+}
+
+/// A port where connecting neither succeeds nor fails: the queue of connections is full.
+fn black_hole() -> (u16, Vec<OwnedFd>) {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, getsockname, listen, socket};
+    let here: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let listener = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&listener, &here).unwrap();
+    listen(&listener, 0).unwrap();
+    let at = std::net::SocketAddr::try_from(getsockname(&listener).unwrap()).unwrap();
+    let mut kept = vec![listener];
+    for _ in 0..4 {
+        let filler = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::io::ioctl_fionbio(&filler, true).unwrap();
+        let _ = connect(&filler, &at);
+        kept.push(filler);
+    }
+    (at.port(), kept)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shut_port_a_black_hole_and_another_key_lead_to_the_mesh_within_a_second() {
+    let closed = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let (hole, _kept) = black_hole();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent_port = silent.local_addr().unwrap().port();
+    let rude = TcpListener::bind("127.0.0.1:0").unwrap();
+    let rude_port = rude.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        while let Ok((mut tcp, _)) = rude.accept() {
+            let _ = std::io::Write::write_all(&mut tcp, b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    // Somebody else's door: it speaks the protocol, with another key.
+    let (c, d) = (member(220).await, member(221).await);
+    let mut at_c = serve(&c);
+    d.dial(&c).await;
+    let other = c.net.bulk_addrs()[0].port();
+    let _expected = crate::bulk::pair(&c, &d, &mut at_c).await;
+
+    let cases: [(&str, Vec<u16>, bool); 8] = [
+        ("closed", vec![closed], false),
+        ("black hole", vec![hole], true),
+        ("silent", vec![silent_port], true),
+        ("rude", vec![rude_port], false),
+        ("another node", vec![other], false),
+        ("no port", vec![], false),
+        ("port 0", vec![0], false),
+        ("several", vec![closed, 0, closed, closed], false),
+    ];
+    for (n, (what, list, slow)) in cases.into_iter().enumerate() {
+        let seed = 222 + 2 * n as u8;
+        let answer = ports(list);
+        let (a, times) = liar(seed, move |_| answer.clone()).await;
+        let b = member(seed + 1).await;
+        let _inbound = serve(&a);
+        b.dial(&a).await;
+        let taken = falls_back(&a, &b).await;
+        let limit = if slow { 1300 } else { 700 };
+        assert!(taken < Duration::from_millis(limit), "{what}: {taken:?}");
+        // The next ones do not pay for it again.
+        for _ in 0..5 {
+            assert!(falls_back(&a, &b).await < Duration::from_millis(300), "{what}");
+        }
+        let counters = b.net.counters();
+        assert_eq!(times.load(Ordering::Relaxed), 1, "{what}");
+        assert_eq!(
+            (counters.bulk_direct_failed, counters.bulk_opened_mesh),
+            (1, 6),
+            "{what}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_mesh_connection_is_a_new_chance() {
+    let a = member_with(240, |config| config.bulk = BulkListen::Off).await;
+    let mut b = member(241).await;
+    let mut inbound = serve(&a);
+    b.dial(&a).await;
+    falls_back(&a, &b).await;
+    a.net.shutdown().await;
+    soon("the end", async { while inbound.accept().await.is_some() {} }).await;
+    b.wait(|e| matches!(e, NetEvent::Disconnected { .. }).then_some(()))
+        .await;
+    drop(a);
+    // The same node comes back with its door open.
+    let a = member(240).await;
+    let mut inbound = serve(&a);
+    b.dial(&a).await;
+    let (far, _near) = crate::bulk::pair(&a, &b, &mut inbound).await;
+    assert_eq!(far.path(), BulkPath::Direct);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_answers_lead_to_the_mesh() {
+    let (a, times) = liar(242, move |n| {
+        let mut bytes = ports(vec![1, 2, 3, 4]);
+        if n % 4 == 3 {
+            bytes = vec![0xff; 4 << 10];
+        } else {
+            Rng(n as u64).damage(&mut bytes);
+        }
+        bytes
+    })
+    .await;
+    let _inbound = serve(&a);
+    for n in 0..40 {
+        // A fresh asker each time: failures are remembered.
+        let b = member(243).await;
+        b.dial(&a).await;
+        falls_back(&a, &b).await;
+        assert_eq!(times.load(Ordering::Relaxed), n + 1);
+        b.net.shutdown().await;
+        until("it has gone", async || a.net.peers().await.is_empty()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn switched_off_means_neither_way() {
+    let a = member(244).await;
+    let b = member_with(245, |config| config.bulk = BulkListen::Off).await;
+    let (_at_a, _at_b) = (serve(&a), serve(&b));
+    b.dial(&a).await;
+    falls_back(&a, &b).await;
+    falls_back(&b, &a).await;
+    assert_eq!(b.net.counters().bulk_direct_failed, 0);
+    // An older node does not speak the protocol at all: that is no failure of a try, and is remembered, too.
+    assert_eq!(a.net.counters().bulk_direct_failed, 0);
+    assert_eq!(a.net.counters().bulk_opened_mesh, 1);
+}
