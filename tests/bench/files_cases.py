@@ -121,6 +121,8 @@ def many_to_one(peer, base, path, many, mbit=None):
     try:
         ready(peer, lab, sources=many)
         *sources, sink = lab.nodes
+        if hasattr(peer, "hold"):
+            peer.hold(sink)
         for source in sources:
             place(peer, source, path)
         offers = []
@@ -136,7 +138,8 @@ def many_to_one(peer, base, path, many, mbit=None):
         figures = meter.figures() | extra(peer, lab)
         check(peer, sink, path)
         out = [figures["net"][s.name][1] for s in sources]
-        return figures | dict(shares=[o / sum(out) for o in out], wire=sum(out), line_rate=path.stat().st_size * 8 / 1e6 / meter.wall / mbit if mbit else None)
+        rate = path.stat().st_size * 8 / 1e6 / meter.wall  # Mbit/s of the thing itself
+        return figures | dict(shares=[o / sum(out) for o in out], wire=sum(out), line_rate=rate / mbit if mbit else None)
     finally:
         lab.close()
 
@@ -170,13 +173,11 @@ def killed(peer, base, path, percent, whole, mbit):
             raise Failed("had ended before it could be killed")
         with Meter(lab.nodes) as meter:
             peer.start(sink, "sink")
-            started = time.perf_counter()
             peer.fetch(sink, [offer], sink.dir / "got", path.name, how="resume")
-            wall = time.perf_counter() - started
         figures = meter.figures() | extra(peer, lab)
         check(peer, sink, path)
         second = figures["net"]["sink"][0]
-        return figures | dict(percent=percent, at=at, second=second, again=at + second - whole, finish=wall)
+        return figures | dict(percent=percent, at=at, second=second, again=at + second - whole)
     finally:
         lab.close()
 

@@ -59,11 +59,12 @@ class Hivenode(Peer):
             self.online(node)
 
     def offer(self, node, path):
-        return self.cli(node, "-q", "file", "share", path).strip().splitlines()[-1]
+        return self.cli(node, "-q", "file", "share", path).strip().splitlines()[-1], node.name
 
     def fetch(self, node, offers, folder, name, how=None):
-        extra = {"delta": ["--overwrite", "--like", folder / name], "resume": []}.get(how, [])
-        self.cli(node, "-q", "--no-progress", "pull", offers[0], folder / name, *extra)
+        extra = ["--overwrite", "--like", folder / name] if how == "delta" else []
+        others = [word for _, source in offers[1:] for word in ("--from", source)]
+        self.cli(node, "-q", "--no-progress", "pull", offers[0][0], folder / name, *extra, *others)
 
     def own_figures(self, lab):
         """What the receivers' daemons say of their transfers: bytes fetched, reused, and the path they went."""

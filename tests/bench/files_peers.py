@@ -273,12 +273,17 @@ class Syncthing(Peer):
                 f"<options><listenAddress>tcp://{node.address}:{node.port}</listenAddress>{options}<urAccepted>-1</urAccepted>"
                 "<autoUpgradeIntervalH>0</autoUpgradeIntervalH></options></configuration>")
 
-    def call(self, node, method, path, quiet=False):
+    def hold(self, node):
+        """Nothing is fetched before `fetch`: for sources that must stand ready first."""
+        self.call(node, "PATCH", "/rest/config/folders/bench", {"paused": True})
+        node.held = True
+
+    def call(self, node, method, path, body=None, quiet=False):
         connection = http.client.HTTPConnection("localhost", timeout=600)
-        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock = line = socket.socket(socket.AF_UNIX)  # the connection forgets it when the other side ends
         try:
-            connection.sock.connect(str(node.dir / "gui.sock"))
-            connection.request(method, path, headers={"X-API-Key": self.KEY})
+            line.connect(str(node.dir / "gui.sock"))
+            connection.request(method, path, json.dumps(body) if body else None, {"X-API-Key": self.KEY})
             answer = connection.getresponse()
             body = answer.read()
         except OSError as error:
@@ -286,7 +291,7 @@ class Syncthing(Peer):
                 return None
             raise Failed(f"syncthing {path}: {error}") from None
         finally:
-            connection.sock.close()
+            line.close()
         if answer.status != 200:
             raise Failed(f"syncthing {path}: {answer.status} {body[:200]}")
         return json.loads(body) if body.strip() else {}
@@ -300,12 +305,25 @@ class Syncthing(Peer):
 
     def offer(self, node, path):
         self.call(node, "POST", "/rest/db/scan?folder=bench")
-        return self.call(node, "GET", "/rest/db/status?folder=bench")["globalBytes"]
+        return self.call(node, "GET", "/rest/db/status?folder=bench")["globalBytes"], None if path.is_dir() else self.modified(node, path.name)
+
+    def modified(self, node, name):
+        """The time of the version a node has itself: two versions of one size are told apart by it."""
+        try:
+            return self.call(node, "GET", f"/rest/db/file?folder=bench&file={name}")["local"]["modified"]
+        except Failed:
+            return None
 
     def fetch(self, node, offers, folder, name, how=None):
+        if getattr(node, "held", False):
+            self.call(node, "PATCH", "/rest/config/folders/bench", {"paused": False})
+
+        size, version = offers[0]
+
         def done():
             state = self.call(node, "GET", "/rest/db/status?folder=bench")
-            return state["globalBytes"] == offers[0] and state["needBytes"] == 0 and state["needFiles"] == 0 and state["state"] == "idle"
+            return (state["globalBytes"] == size and state["needBytes"] == 0 and state["needFiles"] == 0 and state["state"] == "idle"
+                    and (version is None or self.modified(node, name) == version))
         wait_for("syncthing to be in sync", 900, done, pause=0.02)
 
     def where(self, node, folder, name):

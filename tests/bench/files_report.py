@@ -3,6 +3,7 @@ import statistics
 from files_lab import MIB
 
 OURS = "hivenode"
+PRECISION = 0.6  # MiB: what two whole transfers of one tool differ by on the wire; less than this counts as nothing
 
 
 def of(records, case, **wanted):
@@ -85,7 +86,7 @@ def verdict(value, must, aim):
     return "yes" if value <= must else "NO"
 
 
-def size_rows(peers, size):
+def size_rows(peers, size, mbit):
     rows = []
     for name, runs in peers.items():
         ours = peers.get(OURS)
@@ -94,16 +95,17 @@ def size_rows(peers, size):
             f"{mid(runs, lambda f: f['cpu']['source']):.2f} / {mid(runs, lambda f: f['cpu']['sink']):.2f}",
             f"{mid(runs, lambda f: f['peak_mib']['source']):.0f} / {mid(runs, lambda f: f['peak_mib']['sink']):.0f}",
             f"{mid(runs, lambda f: f['wire']) / size * 100:.1f} %",
+            *([f"{size * 8 / 1e6 / mid(runs, wall) / mbit * 100:.0f} %"] if mbit else []),
             f"{mid(ours, wall) / mid(runs, wall):.2f}" if ours else "–",
             f"{mid(ours, cpu) / mid(runs, cpu):.2f}" if ours else "–",
             f"{mid(runs, lambda f: f['others_cpu'] / f['wall'] * 100):.0f} %"])
     return table(["tool", "n", "wall s (range)", "MB/s", "of it hash/add s", "CPU s source / sink", "peak MiB source / sink", "wire bytes",
-                  "ours ÷ it, wall", "ours ÷ it, CPU", "CPU of others"], sorted(rows, key=lambda r: float(r[2].split()[0])))
+                  *(["of the line rate"] if mbit else []), "ours ÷ it, wall", "ours ÷ it, CPU", "CPU of others"], sorted(rows, key=lambda r: float(r[2].split()[0])))
 
 
-def one_or_small(records, case, size, verdicts):
+def one_or_small(records, case, size, verdicts, mbit=None):
     peers = of(records, case)
-    print(size_rows(peers, size))
+    print(size_rows(peers, size, mbit))
     figures = {name: mid(runs, wall) for name, runs in peers.items()}
     rows = Verdicts()
     for what, peer, must, aim in verdicts:
@@ -160,12 +162,12 @@ def kill(records, size, segment):
             again = mid(runs, lambda f: f["again"]) / MIB
             ours[percent] = again if name == OURS else ours.get(percent)
             rows.append([name, f"{percent} %", len(runs), f"{mid(runs, lambda f: f['at']) / MIB:.1f}", f"{mid(runs, lambda f: f['second']) / MIB:.1f}",
-                         spread(runs, lambda f: f["again"] / MIB, "{:.1f}"), f"{again * MIB / size * 100:.1f} %", spread(runs, lambda f: f["finish"])])
+                         spread(runs, lambda f: f["again"] / MIB, "{:.1f}"), f"{again * MIB / size * 100:.1f} %", spread(runs, wall)])
     rows.sort(key=lambda r: r[0])
-    print(table(["tool", "killed at", "n", "MiB arrived before", "MiB after", "MiB fetched again", "of the file", "s to finish"], rows))
+    print(table(["tool", "killed at", "n", "MiB arrived before", "MiB after", "MiB fetched again", "of the file", "s from start to end"], rows))
     rows = Verdicts()
     for percent, again in ours.items():
-        rows.absolute(f"fetched again, killed at {percent} %", again, segment, 0.5, "{:.1f} MiB")
+        rows.absolute(f"fetched again, killed at {percent} %", again, segment, PRECISION, "{:.1f} MiB")
     rows.print()
 
 
