@@ -81,6 +81,16 @@ counters! {
     dht_records_stored,
     /// Provider records refused.
     dht_records_refused,
+    /// Reservations at relays made.
+    reservations_made,
+    /// Reservations, and requests for one, that ended.
+    reservations_lost,
+    /// Circuits opened through relays, from here and to here.
+    circuits_opened,
+    /// Times hole punching says it has succeeded.
+    punches_done,
+    /// Times it says it has not.
+    punches_failed,
     /// Bulk streams opened by us on a connection of their own.
     bulk_opened_direct,
     /// Bulk streams opened by us on the mesh.

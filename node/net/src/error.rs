@@ -121,6 +121,12 @@ pub enum NetError {
         /// Why not.
         detail: String,
     },
+    /// `net.reservation`: a relay does not make this node reachable.
+    #[error("the relay gives no reservation: {detail}")]
+    Reservation {
+        /// Why not.
+        detail: String,
+    },
     /// `net.stopped`: the network is shut down.
     #[error("the network is shut down")]
     Stopped,
@@ -146,6 +152,7 @@ impl NetError {
             Self::TooLarge { .. } => "net.too_large",
             Self::ServedTwice { .. } => "net.served_twice",
             Self::Dht { .. } => "net.dht",
+            Self::Reservation { .. } => "net.reservation",
             Self::Stopped => "net.stopped",
         }
     }

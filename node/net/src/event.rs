@@ -178,6 +178,8 @@ pub enum Transport {
     Quic,
     /// TCP with TLS (or Noise) and Yamux.
     Tcp,
+    /// Through a relay, encrypted between the ends.
+    Relay,
 }
 
 /// A connected peer as it is now.
@@ -187,8 +189,10 @@ pub struct PeerView {
     pub node: NodeId,
     /// Remote address of the preferred connection.
     pub addr: String,
-    /// Whether the preferred connection goes straight to the peer (relays are not used yet: always true).
+    /// Whether the preferred connection goes straight to the peer.
     pub direct: bool,
+    /// The relay it goes through, if not.
+    pub relay: Option<NodeId>,
     /// How it is carried.
     pub transport: Transport,
     /// Whether this node dialed the preferred connection.

@@ -99,6 +99,13 @@ pub(crate) enum Command {
         node: NodeId,
         score: f64,
     },
+    Reserve {
+        relay: NodeId,
+        reply: Reply<String>,
+    },
+    Unreserve {
+        relay: NodeId,
+    },
     Shutdown {
         reply: Reply<()>,
     },
@@ -338,6 +345,23 @@ impl NetHandle {
         let score = if score.is_nan() { 0.0 } else { score };
         let score = score.clamp(-100.0, 100.0);
         self.tell(Command::SetScore { node, score }).await;
+    }
+
+    /// Makes this node reachable through a relay it is connected to, from now on: renewed in time, and asked for
+    /// again when the relay has restarted, until [`NetHandle::unreserve`]. Returns the address others reach it by.
+    ///
+    /// # Errors
+    /// `net.no_address` when not connected to the relay, `net.reservation` when it refuses, `net.timeout`,
+    /// `net.busy` over [`crate::MAX_RELAYS`].
+    pub async fn reserve(&self, relay: NodeId) -> Result<String, NetError> {
+        let what = || format!("a reservation at {relay:?}");
+        self.ask(what, OPEN_TIMEOUT, |reply| Command::Reserve { relay, reply })
+            .await
+    }
+
+    /// Is reachable through a relay no longer; circuits that are open stay.
+    pub async fn unreserve(&self, relay: NodeId) {
+        self.tell(Command::Unreserve { relay }).await;
     }
 
     /// The counters now.

@@ -39,4 +39,4 @@ pub use handle::{DHT_TIMEOUT, DIAL_TIMEOUT, NetHandle, OPEN_TIMEOUT};
 pub use registry::{Inbound, ProtocolPolicy};
 pub use relay::{Relay, RelayCounts, RelayLimits};
 pub use stream::{NetReader, NetStream, NetWriter};
-pub use swarm::{MAX_GOSSIP, MAX_PROVIDERS, spawn};
+pub use swarm::{MAX_GOSSIP, MAX_PROVIDERS, MAX_RELAYS, spawn};

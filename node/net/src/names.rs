@@ -55,6 +55,33 @@ pub(crate) fn plain(mut addr: Multiaddr) -> Multiaddr {
 
 /// How an address is carried; none when this node does not speak it.
 pub(crate) fn transport(addr: &Multiaddr) -> Option<Transport> {
+    if is_circuit(addr) {
+        relay_of(addr)?;
+        return hop(addr).map(|_| Transport::Relay);
+    }
+    hop(addr)
+}
+
+/// Whether an address leads through a relay.
+pub(crate) fn is_circuit(addr: &Multiaddr) -> bool {
+    addr.iter().any(|part| matches!(part, Protocol::P2pCircuit))
+}
+
+/// The relay an address leads through.
+pub(crate) fn relay_of(addr: &Multiaddr) -> Option<NodeId> {
+    let mut before = None;
+    for part in addr {
+        match part {
+            Protocol::P2p(peer) => before = Some(peer),
+            Protocol::P2pCircuit => return node_id(&before?),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// How the first stretch of an address is carried.
+fn hop(addr: &Multiaddr) -> Option<Transport> {
     let mut parts = addr.iter().take_while(|part| !matches!(part, Protocol::P2p(_)));
     if !matches!(parts.next(), Some(Protocol::Ip4(_) | Protocol::Ip6(_))) {
         return None;
@@ -68,6 +95,9 @@ pub(crate) fn transport(addr: &Multiaddr) -> Option<Transport> {
 
 /// The IP address that an address goes to directly.
 pub(crate) fn ip(addr: &Multiaddr) -> Option<IpAddr> {
+    if is_circuit(addr) {
+        return None;
+    }
     transport(addr)?;
     match addr.iter().next()? {
         Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),

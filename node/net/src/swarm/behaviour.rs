@@ -6,6 +6,7 @@ use hive_protocol::ids::NetworkId;
 use libp2p::{
     PeerId, StreamProtocol,
     connection_limits::{self, ConnectionLimits},
+    dcutr,
     gossipsub::{self, IdentTopic, MessageAuthenticity, MessageId, ValidationMode},
     identify,
     identity::Keypair,
@@ -13,7 +14,7 @@ use libp2p::{
         self,
         store::{MemoryStore, MemoryStoreConfig},
     },
-    memory_connection_limits, ping,
+    memory_connection_limits, ping, relay,
     swarm::NetworkBehaviour,
 };
 use std::{collections::HashMap, num::NonZeroUsize, sync::Arc, time::Duration};
@@ -77,12 +78,20 @@ pub(crate) struct Behaviour {
     pub streams: Streams,
     pub identify: identify::Behaviour,
     pub ping: ping::Behaviour,
+    pub relay: relay::client::Behaviour,
     pub kad: Gated<Kad>,
     pub gossip: Gated<Gossip>,
+    /// Finds a direct way to members that are connected through a relay.
+    pub punch: Gated<dcutr::Behaviour>,
 }
 
 impl Behaviour {
-    pub(crate) fn new(config: &Config, key: &Keypair, shared: Arc<Shared>) -> Result<Self, NetError> {
+    pub(crate) fn new(
+        config: &Config,
+        key: &Keypair,
+        shared: Arc<Shared>,
+        relay: relay::client::Behaviour,
+    ) -> Result<Self, NetError> {
         let limits = &config.limits;
         let bounds = ConnectionLimits::default()
             .with_max_pending_incoming(Some(limits.pending))
@@ -108,7 +117,9 @@ impl Behaviour {
                     .with_timeout(PING_TIMEOUT),
             ),
             kad: Gated::new(kad(config, me)?),
+            relay,
             gossip: Gated::new(gossip(config.network, key)?),
+            punch: Gated::new(dcutr::Behaviour::new(me)),
         })
     }
 }

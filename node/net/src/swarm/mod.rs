@@ -16,6 +16,7 @@ mod on_gossip;
 mod on_identify;
 mod on_kad;
 mod on_ping;
+mod on_relay;
 mod on_stream;
 mod on_tick;
 mod stream_handler;
@@ -26,6 +27,7 @@ mod waiting;
 
 pub use behaviour::{MAX_GOSSIP, MAX_PROVIDERS};
 pub(crate) use listen::explain;
+pub use on_relay::MAX_RELAYS;
 
 use crate::{
     bulk,
@@ -74,6 +76,8 @@ pub(crate) struct Node {
     /// Members that have not told their topics, and what was done about it; bounded in greeting.rs.
     ungreeted: greeting::Ungreeted,
     unseen: on_bulk::Unseen,
+    /// Relays through which this node is or wants to be reachable; bounded in on_relay.rs.
+    relays: on_relay::Relays,
     /// Events the owner has not room for yet; at [`EVENT_QUEUE`] the swarm is not driven.
     outbox: VecDeque<NetEvent>,
     gates: mpsc::Sender<GateDone>,
@@ -111,6 +115,7 @@ pub async fn spawn(config: Config) -> Result<(NetHandle, NetEvents), NetError> {
         queries: HashMap::new(),
         ungreeted: greeting::Ungreeted::default(),
         unseen: on_bulk::Unseen::new(),
+        relays: on_relay::Relays::default(),
         outbox: VecDeque::new(),
         gates,
     };
@@ -159,6 +164,8 @@ impl Node {
             SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => self.on_kad(event),
             SwarmEvent::Behaviour(BehaviourEvent::Identify(event)) => self.on_identify(event),
             SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.on_ping(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Relay(event)) => self.on_relay(&event),
+            SwarmEvent::Behaviour(BehaviourEvent::Punch(event)) => self.on_punch(&event),
             event => self.on_connection(event),
         }
     }

@@ -40,6 +40,8 @@ impl Node {
                 }
             }
             Command::Regate { node, reply } => self.regate(node, reply),
+            Command::Reserve { relay, reply } => self.reserve(relay, reply),
+            Command::Unreserve { relay } => self.unreserve(relay),
             Command::Disconnect { node, reason } => {
                 if let Ok(peer) = self.peer(node) {
                     tracing::debug!(?node, reason, "disconnecting");

@@ -37,11 +37,21 @@ impl Node {
                 count(&self.shared.tally.inbound_failed);
                 tracing::debug!(%error, "an inbound connection failed");
             }
-            SwarmEvent::NewListenAddr { address, .. } => self.on_listening(&address, true),
+            SwarmEvent::NewListenAddr { listener_id, address } => {
+                // The address of a reservation has this node's name at its end.
+                let address = names::plain(address);
+                self.on_listening(&address, true);
+                self.reserved(listener_id, &address);
+            }
             SwarmEvent::ExpiredListenAddr { address, .. } => self.on_listening(&address, false),
             SwarmEvent::ListenerClosed {
-                addresses, reason, ..
+                listener_id,
+                addresses,
+                reason,
             } => {
+                if self.reservation_lost(listener_id, &reason) {
+                    return;
+                }
                 tracing::warn!(?addresses, ?reason, "a listener closed");
                 for address in &addresses {
                     self.on_listening(address, false);
@@ -56,7 +66,11 @@ impl Node {
 
     fn connected(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
         count(&self.shared.tally.connections_opened);
-        let addr = names::plain(endpoint.get_remote_address().clone());
+        // Of a circuit that came in the remote address is only the peer's name; the way it came is the local one.
+        let addr = match endpoint {
+            ConnectedPoint::Listener { local_addr, .. } if endpoint.is_relayed() => local_addr.clone(),
+            _ => names::plain(endpoint.get_remote_address().clone()),
+        };
         let (Some(node), Some(transport)) = (names::node_id(&peer), names::transport(&addr)) else {
             tracing::debug!(%peer, %addr, "not a node of ours: closing");
             self.swarm.close_connection(id);
@@ -88,6 +102,7 @@ impl Node {
         if dialer {
             self.start_gate(peer, id);
         }
+        self.relay_is_back(peer);
     }
 
     fn closed(&mut self, peer: PeerId, id: ConnectionId, cause: Option<ConnectionError>) {

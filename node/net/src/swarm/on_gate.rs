@@ -164,6 +164,7 @@ impl Node {
             let behaviour = self.swarm.behaviour_mut();
             behaviour.kad.admit(peer);
             behaviour.gossip.admit(peer);
+            behaviour.punch.admit(peer);
             if let Some(hello) = hello {
                 let said = hello.listen.iter().filter_map(|a| names::address(a).ok());
                 let said = said.filter(|a| Self::believable(a, &addr));

@@ -5,6 +5,7 @@
 
 use crate::{
     event::{Admission, PeerView, Transport},
+    names,
     stream::StreamCount,
 };
 use hive_protocol::{
@@ -94,7 +95,10 @@ impl Peer {
     /// The connection both sides prefer.
     pub(crate) fn preferred(&self, me: NodeId) -> Option<&Connection> {
         let by_smaller = |c: &Connection| c.dialer == (me < self.node);
-        self.connections.iter().min_by_key(|c| (!by_smaller(c), c.since))
+        let relayed = |c: &Connection| c.transport == Transport::Relay;
+        self.connections
+            .iter()
+            .min_by_key(|c| (relayed(c), !by_smaller(c), c.since))
     }
 
     /// Connections to be closed as duplicates now.
@@ -102,10 +106,16 @@ impl Peer {
         let Some(best) = self.preferred(me) else {
             return Vec::new();
         };
-        // Of connections dialed by the same side only the dialer closes: "oldest" can differ between two clocks.
+        // Of connections dialed by the same side only the dialer closes: "oldest" can differ between two clocks. A
+        // way through a relay is worse than any direct one on whichever clock.
+        let worse = |c: &&Connection| {
+            let detour = c.transport == Transport::Relay && best.transport != Transport::Relay;
+            c.dialer != best.dialer || c.dialer || detour
+        };
         self.connections
             .iter()
-            .filter(|c| c.id != best.id && (c.dialer != best.dialer || c.dialer))
+            .filter(|c| c.id != best.id)
+            .filter(worse)
             .filter(|c| {
                 now.saturating_duration_since(c.since.max(best.since)) >= DUPLICATE_GRACE
                     && c.streams.get() == 0
@@ -283,7 +293,8 @@ impl Table {
                 Some(PeerView {
                     node: peer.node,
                     addr: best.addr.to_string(),
-                    direct: true,
+                    direct: best.transport != Transport::Relay,
+                    relay: names::relay_of(&best.addr),
                     transport: best.transport,
                     dialer: best.dialer,
                     rtt: best.rtt,

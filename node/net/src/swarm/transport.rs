@@ -18,6 +18,12 @@ const NEGOTIATING: usize = 64;
 /// Events a connection may have waiting for the loop: lets a burst of streams through in one turn.
 const CONNECTION_EVENTS: usize = 16;
 
+fn yamux_config() -> yamux::Config {
+    let mut yamux = yamux::Config::default();
+    yamux.set_max_num_streams(YAMUX_STREAMS);
+    yamux
+}
+
 /// The settings of every TCP socket: no Nagle, so that a small frame leaves at once.
 pub(crate) fn tcp_config() -> tcp::Config {
     tcp::Config::default().nodelay(true)
@@ -34,14 +40,9 @@ pub(crate) fn build(
     key: Keypair,
     shared: Arc<Shared>,
 ) -> Result<Swarm<Behaviour>, NetError> {
-    let behaviour = Behaviour::new(config, &key, shared)?;
-    let swarm = SwarmBuilder::with_existing_identity(key)
+    let swarm = SwarmBuilder::with_existing_identity(key.clone())
         .with_tokio()
-        .with_tcp(tcp_config(), (tls::Config::new, noise::Config::new), || {
-            let mut yamux = yamux::Config::default();
-            yamux.set_max_num_streams(YAMUX_STREAMS);
-            yamux
-        })
+        .with_tcp(tcp_config(), (tls::Config::new, noise::Config::new), yamux_config)
         .map_err(|e| setup(e.to_string()))?
         .with_quic_config(|mut quic| {
             quic.max_idle_timeout = QUIC_IDLE_MS;
@@ -49,7 +50,13 @@ pub(crate) fn build(
             quic.max_concurrent_stream_limit = QUIC_STREAMS;
             quic
         })
-        .with_behaviour(|_| behaviour)
+        // What goes through a relay is encrypted between its ends.
+        .with_relay_client((tls::Config::new, noise::Config::new), yamux_config)
+        .map_err(|e| setup(e.to_string()))?
+        .with_behaviour(|_, relay| {
+            let made = Behaviour::new(config, &key, shared, relay);
+            made.map_err(Box::<dyn std::error::Error + Send + Sync>::from)
+        })
         .map_err(|e| setup(e.to_string()))?
         .with_swarm_config(|swarm| {
             swarm

@@ -11,7 +11,7 @@ async fn quic_and_tcp_both_carry_members() {
         let mut b = member(seed + 1).await;
         let addrs = match transport {
             Transport::Quic => a.quic(),
-            Transport::Tcp => a.tcp(),
+            _ => a.tcp(),
         };
         let admission = b.net.dial(a.id(), addrs).await.unwrap();
         assert_eq!(admission, Admission::Member);

@@ -4,6 +4,7 @@
 mod bulk;
 mod bulk_doors;
 mod bulk_ways;
+mod circuits;
 mod connect;
 mod gate;
 mod gossip;

@@ -139,7 +139,7 @@ async fn a_circuit_carries_both_ways_and_ends_cleanly() {
     assert_eq!(status, NO_RESERVATION);
     assert_eq!(reserve(&three.b, &three.relay).await, OK);
     let (near, mut far) = open(&mut three).await;
-    let sent: Vec<u8> = (0..3_000_000u32).map(|i| (i * 31 >> 3) as u8).collect();
+    let sent: Vec<u8> = (0..3_000_000u32).map(|i| ((i * 31) >> 3) as u8).collect();
     let (mut read_near, mut write_near) = near.split();
     let copy = sent.clone();
     let writing = tokio::spawn(async move {
