@@ -203,7 +203,10 @@ impl FilesError {
         use rustix::io::Errno;
         let path = path.to_path_buf();
         let raw = source.raw_os_error();
-        if [Errno::LOOP, Errno::XDEV].iter().any(|e| raw == Some(e.raw_os_error())) {
+        if [Errno::LOOP, Errno::XDEV]
+            .iter()
+            .any(|e| raw == Some(e.raw_os_error()))
+        {
             return Self::BadDestination {
                 path,
                 why: "a link on the way",
