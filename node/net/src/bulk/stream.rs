@@ -20,7 +20,7 @@ pub enum BulkPath {
     Direct,
     /// A stream of the mesh.
     Mesh {
-        /// Whether through a relay (relays are not used yet: always false).
+        /// Whether the mesh connection goes through a relay.
         relayed: bool,
     },
 }
@@ -106,10 +106,12 @@ impl BulkStream {
 
     /// Which way it goes.
     #[must_use]
-    pub const fn path(&self) -> BulkPath {
+    pub fn path(&self) -> BulkPath {
         match &self.io {
             Io::Direct { .. } => BulkPath::Direct,
-            Io::Mesh(_) => BulkPath::Mesh { relayed: false },
+            Io::Mesh(stream) => BulkPath::Mesh {
+                relayed: stream.remote_ip().is_none(),
+            },
         }
     }
 
