@@ -6,11 +6,17 @@
 //! nothing of who may have what, nor of where content comes from.
 
 mod add;
+mod add_folder;
+mod add_known;
 mod beneath;
 mod chunks;
+mod copy;
+mod core;
 mod cvs;
 mod error;
 mod finish;
+mod folder_begin;
+mod folder_core;
 mod folder_finish;
 mod folder_partial;
 mod gc;
@@ -30,10 +36,12 @@ mod tree;
 mod types;
 mod walk;
 
+pub use add_known::{AddedEntries, Given};
 pub use beneath::Beneath;
+pub use copy::CopyRange;
 pub use error::FilesError;
 pub use folder_partial::FolderPartial;
-pub use partial::{CopyRange, Partial};
+pub use partial::Partial;
 pub use roots::Lease;
 pub use source::Source;
 pub use types::{

@@ -179,3 +179,20 @@ impl CvList {
         self.write(self.groups_at(segment), cvs)
     }
 }
+
+/// Copies the list of content of this size between files; false when it is not to be had.
+pub(super) fn copy_body(from: &File, mut src: u64, to: &File, mut dst: u64, size: u64) -> bool {
+    let mut left = body_len(size);
+    let mut buf = [0; 16 << 10];
+    while left > 0 {
+        let n = usize::try_from(left).unwrap_or(buf.len()).min(buf.len());
+        let Some(piece) = buf.get_mut(..n) else {
+            return false;
+        };
+        if from.read_exact_at(piece, src).is_err() || to.write_all_at(piece, dst).is_err() {
+            return false;
+        }
+        (left, src, dst) = (left - n as u64, src + n as u64, dst + n as u64);
+    }
+    true
+}

@@ -3,9 +3,10 @@
 use super::{
     FileStore,
     beneath::{Beneath, dress},
+    core::Core,
     error::FilesError,
-    folder_partial::FolderCore,
-    partial::{Core, Partial},
+    folder_core::FolderCore,
+    partial::Partial,
     receive::Notes,
     roots::NewRoot,
     rows::{Change, Id, PartialRow, ReferenceRow, RowPath},

@@ -1,9 +1,9 @@
 //! What is where, in memory: references, folders, roots, transfers, leases. Changed only together with the rows.
 
 use super::{
+    core::Core,
     error::FilesError,
-    folder_partial::FolderCore,
-    partial::Core,
+    folder_core::FolderCore,
     rows::{FolderRow, Id, PartialRow, ReferenceRow, RootRow, path_id},
     table::Table,
 };

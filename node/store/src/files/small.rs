@@ -1,8 +1,8 @@
 //! Many small contents at once: opened, read and closed one after the other, packed back to back.
 
 use super::{
-    FileStore, error::FilesError, folder_partial::FolderCore, index::Folder, rows::ReferenceRow,
-    stamp::Stamp, table::RowReader,
+    FileStore, error::FilesError, folder_core::FolderCore, index::Folder, rows::ReferenceRow, stamp::Stamp,
+    table::RowReader,
 };
 use hive_protocol::{file::MAX_SMALL, ids::BlobHash};
 use std::{fs::File, os::unix::fs::FileExt, path::Path, sync::Arc};

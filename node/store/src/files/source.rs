@@ -3,10 +3,10 @@
 use super::{
     FileStore,
     add::open_file,
+    core::Core,
     cvs::{self, CvList},
     error::FilesError,
     index::Folder,
-    partial::Core,
     rows::ReferenceRow,
     stamp::Stamp,
     table::FileRow,
@@ -19,13 +19,12 @@ use hive_protocol::{
 use std::{
     fs::File,
     io,
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock, atomic::AtomicBool},
 };
 
 /// Content open for reading. Stays readable when it is removed from the store.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Source {
     store: FileStore,
     hash: BlobHash,
@@ -335,13 +334,20 @@ impl Source {
     }
 
     fn pread(&self, at: u64, len: u64, out: &mut Vec<u8>) -> Result<(), FilesError> {
-        let from = out.len();
-        out.resize(from + usize::try_from(len).unwrap_or_default(), 0);
-        let buf = out.get_mut(from..).unwrap_or_default();
-        match self.file.read_exact_at(buf, at) {
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(self.changed()),
-            other => other.map_err(|e| FilesError::io("read", &self.path, e)),
+        let want = usize::try_from(len).unwrap_or_default();
+        let (end, mut at) = (out.len() + want, at);
+        out.reserve(want);
+        // Into spare room, which need not be zeroed first; a vector may have more of it than was asked for.
+        while out.len() < end {
+            match rustix::io::pread(&*self.file, rustix::buffer::spare_capacity(out), at) {
+                Ok(0) => return Err(self.changed()),
+                Ok(n) => at += n as u64,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(FilesError::io("read", &self.path, e.into())),
+            }
         }
+        out.truncate(end);
+        Ok(())
     }
 
     /// Appends bytes `from..to` (cut at the end of the content), checked against the tree when `verified`.
