@@ -23,7 +23,9 @@ mod gc;
 mod hash;
 mod index;
 mod map;
+mod open;
 mod partial;
+mod place;
 mod receive;
 mod roots;
 mod rows;
@@ -42,6 +44,7 @@ pub use copy::CopyRange;
 pub use error::FilesError;
 pub use folder_partial::FolderPartial;
 pub use partial::Partial;
+pub use place::Small;
 pub use roots::Lease;
 pub use source::Source;
 pub use types::{

@@ -8,7 +8,7 @@ use super::{
     stamp::now,
     types::{Collected, PartialInfo},
 };
-use hive_protocol::{ids::BlobHash, time::Millis};
+use hive_protocol::{ids::BlobHash, time::{Millis, Timestamp}};
 use std::{
     fs,
     os::unix::fs::MetadataExt,
@@ -25,13 +25,12 @@ impl FileStore {
     /// The journal, I/O.
     pub fn gc(&self, dry_run: bool) -> Result<Collected, FilesError> {
         let now = now();
-        let in_force = |r: &RootRow| r.tags.iter().any(|(_, until)| until.is_none_or(|u| u > now));
         let loose: Vec<RootRow> = {
             let index = self.index();
             let loose = index
                 .roots
                 .values()
-                .filter(|r| !in_force(r) && !self.in_use(&index, &r.hash));
+                .filter(|r| !in_force(r, now) && !self.in_use(&index, &r.hash));
             loose.cloned().collect()
         };
         let mut report = Collected::default();
@@ -182,6 +181,24 @@ impl FileStore {
         Ok(true)
     }
 
+    /// Takes a tag away and, when that was the last one in force, the root with it (unless it is in use: then the
+    /// next [`Self::gc`] takes it). True when the root is gone.
+    ///
+    /// # Errors
+    /// As [`Self::remove`].
+    pub fn release(&self, hash: &BlobHash, tag: &str) -> Result<bool, FilesError> {
+        self.drop_tag(hash, tag)?;
+        let now = now();
+        let kept = self.index().roots.get(hash).is_some_and(|r| in_force(r, now));
+        if kept {
+            return Ok(false);
+        }
+        match self.remove(hash) {
+            Err(FilesError::InUse { .. }) => Ok(false),
+            other => other,
+        }
+    }
+
     fn remove_bytes(&self, hash: &BlobHash, folders: &[Arc<Folder>]) -> Result<(), FilesError> {
         let blobs = &self.0.blobs;
         let drop_blob = |h: &BlobHash| match blobs.remove(h) {
@@ -205,6 +222,10 @@ impl FileStore {
         }
         Ok(())
     }
+}
+
+fn in_force(root: &RootRow, now: Timestamp) -> bool {
+    root.tags.iter().any(|(_, until)| until.is_none_or(|u| u > now))
 }
 
 /// Bytes on the disk of a file, or of everything in a folder.
