@@ -39,7 +39,14 @@ fn tree(root: &Path) -> BTreeMap<String, (u32, i64, Vec<u8>)> {
                 fs::read(&path).unwrap()
             };
             let rel = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-            all.insert(rel, (m.mode() & 0o7777, m.mtime() * 1_000_000_000 + m.mtime_nsec(), content));
+            all.insert(
+                rel,
+                (
+                    m.mode() & 0o7777,
+                    m.mtime() * 1_000_000_000 + m.mtime_nsec(),
+                    content,
+                ),
+            );
         }
     }
     all
@@ -50,8 +57,14 @@ fn sample(n: &Node, name: &str) -> std::path::PathBuf {
     n.file(&format!("{name}/same.txt"), b"small");
     n.file(&format!("{name}/empty"), b"");
     n.file(&format!("{name}/sub/dir-ä/日本語 🦀.bin"), &noise(1, 70_000));
-    n.file(&format!("{name}/sub/large"), &noise(2, (2 * SEGMENT + 3 * GROUP + 5) as usize));
-    n.file(&format!("{name}/sub/large copy"), &noise(2, (2 * SEGMENT + 3 * GROUP + 5) as usize));
+    n.file(
+        &format!("{name}/sub/large"),
+        &noise(2, (2 * SEGMENT + 3 * GROUP + 5) as usize),
+    );
+    n.file(
+        &format!("{name}/sub/large copy"),
+        &noise(2, (2 * SEGMENT + 3 * GROUP + 5) as usize),
+    );
     n.file(&format!("{name}/group"), &noise(3, GROUP as usize));
     let root = n.path(name);
     fs::create_dir_all(root.join("void/inner")).unwrap();
@@ -61,7 +74,12 @@ fn sample(n: &Node, name: &str) -> std::path::PathBuf {
     for path in ["sub/large", "sub/large copy", "group"] {
         files_kit::age(&root.join(path));
     }
-    for (path, mode) in [("a.txt", 0o600), ("sub/large", 0o755), ("void", 0o500), ("sub", 0o711)] {
+    for (path, mode) in [
+        ("a.txt", 0o600),
+        ("sub/large", 0o755),
+        ("void", 0o500),
+        ("sub", 0o711),
+    ] {
         fs::set_permissions(root.join(path), fs::Permissions::from_mode(mode)).unwrap();
     }
     root
@@ -91,7 +109,9 @@ fn fetch(from: &Node, p: &FolderPartial) -> u64 {
         bytes += size;
         if size <= GROUP {
             let (mut out, mut sizes) = (Vec::new(), Vec::new());
-            from.store.small(&[hash], &mut out, &mut sizes, MAX_MANY_BYTES).unwrap();
+            from.store
+                .small(&[hash], &mut out, &mut sizes, MAX_MANY_BYTES)
+                .unwrap();
             assert_eq!(sizes, [size as u32]);
             assert!(p.write_small(&[(n, &out)]).unwrap().is_empty());
         } else {
@@ -108,20 +128,29 @@ fn a_folder_comes_over_as_it_is() {
     let (a, mut b) = (Node::new(), Node::new());
     let root = sample(&a, "src");
     let added = a.add(&root);
-    assert_eq!((added.root.folder, added.root.files, added.root.entries), (true, 7, 14));
+    assert_eq!(
+        (added.root.folder, added.root.files, added.root.entries),
+        (true, 7, 14)
+    );
     let dest = b.path("got");
     let p = pull(&a, &b, &added.root.hash, &b.dest(Some(&dest)));
     assert!(!dest.exists(), "it comes as a whole");
     assert_eq!(p.bytes_here(), added.root.size);
     let got = p.finish().unwrap();
-    assert_eq!((got.hash, got.size, got.name.as_str()), (added.root.hash, added.root.size, "got"));
+    assert_eq!(
+        (got.hash, got.size, got.name.as_str()),
+        (added.root.hash, added.root.size, "got")
+    );
     assert_eq!(tree(&dest), tree(&root));
     assert!(b.store.partials().is_empty());
     drop(p);
     // It is served on from there, also after a new start, and adding it gives the same hash without reading.
     b.reopen();
     assert_eq!(b.report.problems, Vec::<String>::new());
-    assert_eq!(b.store.verify(&got.hash, &AtomicBool::new(false)).unwrap(), got.size + b.store.blobs().size(&got.hash).unwrap());
+    assert_eq!(
+        b.store.verify(&got.hash, &AtomicBool::new(false)).unwrap(),
+        got.size + b.store.blobs().size(&got.hash).unwrap()
+    );
     let large = BlobHash::of(&noise(2, (2 * SEGMENT + 3 * GROUP + 5) as usize));
     assert!(b.store.lists(&got.hash, &large) && !b.store.lists(&got.hash, &BlobHash::of(b"x")));
     assert_eq!(b.store.content(&large).unwrap().size, 2 * SEGMENT + 3 * GROUP + 5);
@@ -131,7 +160,12 @@ fn a_folder_comes_over_as_it_is() {
     assert_eq!(tree(&c.path("third")), tree(&root));
     assert_eq!(b.add(&dest).root.hash, got.hash);
     // The values were kept from the transfer: nothing is hashed to serve.
-    assert!(fs::read_dir(b.temp.path().join("data/files/cvs")).unwrap().next().is_none());
+    assert!(
+        fs::read_dir(b.temp.path().join("data/files/cvs"))
+            .unwrap()
+            .next()
+            .is_none()
+    );
 }
 
 #[test]
@@ -144,7 +178,11 @@ fn an_interrupted_folder_goes_on_and_asks_for_nothing_twice() {
     assert_eq!(all.len(), 5, "each content once: {all:?}");
     let small: Vec<_> = all.iter().filter(|w| w.2 < 100).copied().collect();
     for (n, ..) in &small {
-        let bytes: &[u8] = if p.manifest().entries[*n as usize].path == "empty" { b"" } else { b"small" };
+        let bytes: &[u8] = if p.manifest().entries[*n as usize].path == "empty" {
+            b""
+        } else {
+            b"small"
+        };
         assert_eq!(p.write_small(&[(*n, b"wrong"), (*n, bytes)]).unwrap(), [*n]);
     }
     let large = all.iter().find(|w| w.2 > SEGMENT).unwrap();
@@ -159,12 +197,23 @@ fn an_interrupted_folder_goes_on_and_asks_for_nothing_twice() {
     // What is here of an unfinished folder is served.
     assert_eq!(b.store.content(&BlobHash::of(b"small")).unwrap().size, 5);
     let (mut out, mut sizes) = (Vec::new(), Vec::new());
-    b.store.small(&[BlobHash::of(b"small"), large.1], &mut out, &mut sizes, 1 << 20).unwrap();
-    assert_eq!((out.as_slice(), sizes.as_slice()), (b"small".as_slice(), [5, u32::MAX].as_slice()));
+    b.store
+        .small(&[BlobHash::of(b"small"), large.1], &mut out, &mut sizes, 1 << 20)
+        .unwrap();
+    assert_eq!(
+        (out.as_slice(), sizes.as_slice()),
+        (b"small".as_slice(), [5, u32::MAX].as_slice())
+    );
     assert!(b.store.lists(&added.root.hash, &large.1));
     assert!(b.store.source(&large.1).unwrap().has(1, 1));
     let manifest = b.store.manifest(&added.root.hash).unwrap();
-    assert_eq!(b.store.begin_folder(&added.root.hash, &manifest, &dest, u64::MAX).unwrap_err().code(), "file.busy");
+    assert_eq!(
+        b.store
+            .begin_folder(&added.root.hash, &manifest, &dest, u64::MAX)
+            .unwrap_err()
+            .code(),
+        "file.busy"
+    );
     assert_eq!(p.finish().unwrap_err().code(), "file.incomplete");
     drop((p, one));
     b.reopen();
@@ -182,7 +231,9 @@ fn an_interrupted_folder_goes_on_and_asks_for_nothing_twice() {
 fn what_is_here_already_is_not_asked_for() {
     let (a, b) = (Node::new(), Node::new());
     let added = a.add(&sample(&a, "src"));
-    pull(&a, &b, &added.root.hash, &b.dest(Some(&b.path("one")))).finish().unwrap();
+    pull(&a, &b, &added.root.hash, &b.dest(Some(&b.path("one"))))
+        .finish()
+        .unwrap();
     // A second state: one file new, one gone, one moved.
     let root = a.path("src");
     fs::set_permissions(root.join("void"), fs::Permissions::from_mode(0o700)).unwrap();
@@ -190,7 +241,11 @@ fn what_is_here_already_is_not_asked_for() {
     fs::remove_file(root.join("group")).unwrap();
     fs::rename(root.join("sub/large"), root.join("void/moved")).unwrap();
     let second = a.add(&root);
-    assert!(second.hashed <= 1000 + 200_000, "a renamed file is known by its inode: {}", second.hashed);
+    assert!(
+        second.hashed <= 1000 + 200_000,
+        "a renamed file is known by its inode: {}",
+        second.hashed
+    );
     let p = begin(&a, &b, &second.root.hash, &b.dest(Some(&b.path("two"))));
     p.fill_from_store(&AtomicBool::new(false)).unwrap();
     assert_eq!(fetch(&a, &p), 1000);
@@ -200,9 +255,14 @@ fn what_is_here_already_is_not_asked_for() {
     b.file("one/stranger", b"stays");
     let dest = b.dest(Some(&b.path("one")));
     let manifest = b.store.manifest(&second.root.hash).unwrap();
-    let refused = b.store.begin_folder(&second.root.hash, &manifest, &dest, u64::MAX);
+    let refused = b
+        .store
+        .begin_folder(&second.root.hash, &manifest, &dest, u64::MAX);
     assert_eq!(refused.unwrap_err().code(), "file.exists");
-    let dest = Destination { overwrite: true, ..dest };
+    let dest = Destination {
+        overwrite: true,
+        ..dest
+    };
     let p = begin(&a, &b, &second.root.hash, &dest);
     p.fill_from_store(&AtomicBool::new(false)).unwrap();
     assert_eq!(fetch(&a, &p), 0);
@@ -230,7 +290,10 @@ fn what_cannot_travel_is_refused_by_name_or_left_out() {
             skip_unsafe: true,
             ..AddOptions::default()
         };
-        let added = a.store.add_path(&root, &options, &AtomicBool::new(false)).unwrap();
+        let added = a
+            .store
+            .add_path(&root, &options, &AtomicBool::new(false))
+            .unwrap();
         assert_eq!((added.skipped_count, added.skipped.len()), (1, 1));
         assert_eq!(added.skipped[0].0, fs::canonicalize(&root).unwrap().join(name));
         fs::remove_file(&path).unwrap();
@@ -250,14 +313,23 @@ fn what_cannot_travel_is_refused_by_name_or_left_out() {
         exclude: &[".left-out"],
         ..AddOptions::default()
     };
-    let added = a.store.add_path(&root, &options, &AtomicBool::new(false)).unwrap();
+    let added = a
+        .store
+        .add_path(&root, &options, &AtomicBool::new(false))
+        .unwrap();
     assert_eq!(added.root.files, 7);
     assert_eq!(
-        a.store.add_path(&a.path("none"), &options, &AtomicBool::new(false)).unwrap_err().code(),
+        a.store
+            .add_path(&a.path("none"), &options, &AtomicBool::new(false))
+            .unwrap_err()
+            .code(),
         "file.missing"
     );
     assert_eq!(
-        a.store.add_path(&root, &options, &AtomicBool::new(true)).unwrap_err().code(),
+        a.store
+            .add_path(&root, &options, &AtomicBool::new(true))
+            .unwrap_err()
+            .code(),
         "file.cancelled"
     );
 }
@@ -275,7 +347,10 @@ fn folders_swapped_for_links_lead_nowhere() {
     let staging = b.store.partials()[0].part.clone();
     symlink(&outside, staging.join("sub")).unwrap();
     let n = p.wanted(None, 10).iter().find(|w| w.2 == 4).unwrap().0;
-    assert_eq!(p.write_small(&[(n, b"evil")]).unwrap_err().code(), "file.bad_destination");
+    assert_eq!(
+        p.write_small(&[(n, b"evil")]).unwrap_err().code(),
+        "file.bad_destination"
+    );
     let large = p.wanted(None, 10).iter().find(|w| w.2 > 4).unwrap().0;
     assert_eq!(p.begin_entry(large).unwrap_err().code(), "file.bad_destination");
     p.abandon(false).unwrap();
@@ -306,8 +381,15 @@ fn folders_swapped_for_links_lead_nowhere() {
             overwrite: true,
             ..Destination::default()
         };
-        let code = b.store.begin(&BlobHash([7; 32]), &dest, u64::MAX).unwrap_err().code();
-        assert!(["file.bad_path", "file.bad_destination"].contains(&code), "{path}: {code}");
+        let code = b
+            .store
+            .begin(&BlobHash([7; 32]), &dest, u64::MAX)
+            .unwrap_err()
+            .code();
+        assert!(
+            ["file.bad_path", "file.bad_destination"].contains(&code),
+            "{path}: {code}"
+        );
     }
     // The destination itself is a link: it is replaced, never followed.
     let victim = b.file("outside2/victim", b"victim");
@@ -343,8 +425,14 @@ fn a_folder_given_by_its_entries_and_one_known_to_be_in_place() {
         manifest.entries.iter().rev().map(one).collect()
     };
     let cancel = AtomicBool::new(false);
-    let same = a.store.add_entries(&root, given(&manifest), Some("m"), &cancel).unwrap();
-    assert_eq!((same.root.hash, same.failed.len(), &same.manifest), (whole.root.hash, 0, &*manifest));
+    let same = a
+        .store
+        .add_entries(&root, given(&manifest), Some("m"), &cancel)
+        .unwrap();
+    assert_eq!(
+        (same.root.hash, same.failed.len(), &same.manifest),
+        (whole.root.hash, 0, &*manifest)
+    );
     // One vanishes, one changes while we look: the one has an older state to stand for it, the other has none.
     let mut list = given(&manifest);
     fs::remove_file(root.join("group")).unwrap();
@@ -381,9 +469,17 @@ fn a_folder_given_by_its_entries_and_one_known_to_be_in_place() {
     };
     let results = b.store.place_small(
         &handle,
-        &[small("a.txt", b"small"), small("a.txt", b"small"), small("x/y", b"wrong"), small("../z", b"small")],
+        &[
+            small("a.txt", b"small"),
+            small("a.txt", b"small"),
+            small("x/y", b"wrong"),
+            small("../z", b"small"),
+        ],
     );
-    let codes: Vec<_> = results.iter().map(|r| r.as_ref().map_or_else(|e| e.code(), |()| "ok")).collect();
+    let codes: Vec<_> = results
+        .iter()
+        .map(|r| r.as_ref().map_or_else(|e| e.code(), |()| "ok"))
+        .collect();
     assert_eq!(codes, ["ok", "file.exists", "file.corrupt", "file.bad_path"]);
     b.file("mirror/big", &noise(4, 300_000));
     let entry = |path: &str, hash, size| Entry {
@@ -393,11 +489,20 @@ fn a_folder_given_by_its_entries_and_one_known_to_be_in_place() {
         mtime_ns: 5,
     };
     let big = BlobHash::of(&noise(4, 300_000));
-    let m = Manifest::new(vec![entry("a.txt", BlobHash::of(b"small"), 5), entry("big", big, 300_000), entry("gone", big, 300_000)]).unwrap();
+    let m = Manifest::new(vec![
+        entry("a.txt", BlobHash::of(b"small"), 5),
+        entry("big", big, 300_000),
+        entry("gone", big, 300_000),
+    ])
+    .unwrap();
     let known = b.store.add_known(&below, &m, None).unwrap();
     assert!(b.store.lists(&known.hash, &big));
     let mut out = Vec::new();
-    b.store.source(&big).unwrap().read_range(70_000, 80_000, true, &mut out).unwrap();
+    b.store
+        .source(&big)
+        .unwrap()
+        .read_range(70_000, 80_000, true, &mut out)
+        .unwrap();
     assert_eq!(out, &noise(4, 300_000)[70_000..80_000]);
 }
 
@@ -419,7 +524,13 @@ fn a_manifest_of_a_million_entries() {
     let bytes = manifest.encode().unwrap();
     let hash = b.store.blobs().add_bytes(&bytes).unwrap().hash;
     let dest = b.dest(Some(&b.path("got")));
-    assert_eq!(b.store.begin_folder(&hash, &manifest, &dest, 3_999_999).unwrap_err().code(), "file.too_large");
+    assert_eq!(
+        b.store
+            .begin_folder(&hash, &manifest, &dest, 3_999_999)
+            .unwrap_err()
+            .code(),
+        "file.too_large"
+    );
     let p = b.store.begin_folder(&hash, &manifest, &dest, u64::MAX).unwrap();
     let page = p.wanted(Some(499_999), 1000);
     assert_eq!((page.len(), page[0].0), (1000, 500_000));
@@ -430,7 +541,11 @@ fn a_manifest_of_a_million_entries() {
             path[6..].parse::<u32>().unwrap().to_le_bytes()
         })
         .collect();
-    let batch: Vec<(u32, &[u8])> = page.iter().zip(&bytes).map(|(w, b)| (w.0, b.as_slice())).collect();
+    let batch: Vec<(u32, &[u8])> = page
+        .iter()
+        .zip(&bytes)
+        .map(|(w, b)| (w.0, b.as_slice()))
+        .collect();
     assert_eq!(p.write_small(&batch).unwrap(), Vec::<u32>::new());
     assert_eq!(p.bytes_here(), 4000);
     assert!(b.store.content(&page[7].1).unwrap().whole);

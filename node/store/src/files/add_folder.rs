@@ -11,7 +11,7 @@ use super::{
     roots::NewRoot,
     rows::{FolderRow, RowPath},
     stamp::{Stamp, now_ns},
-    table::{self, NewRow, Table},
+    table::{self, FileRow, NewRow, Table},
     types::{AddOptions, Root},
 };
 use crate::blobs::Import;
@@ -21,6 +21,7 @@ use hive_protocol::{
     manifest::{Entry, EntryKind, Manifest, ManifestError},
 };
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io,
     path::Path,
@@ -68,6 +69,14 @@ struct Item<'a> {
     hash: Option<BlobHash>,
     hashed: bool,
     failed: Option<FilesError>,
+}
+
+/// Chaining values of an earlier state, and where they go.
+struct Lists<'a> {
+    from: Option<&'a File>,
+    to: Option<&'a File>,
+    /// When the earlier state was read.
+    read_ns: i64,
 }
 
 /// What hashing gave for one file.
@@ -162,40 +171,56 @@ impl Adding<'_> {
         if self.options.copy {
             return Ok(());
         }
-        for old in self
-            .store
-            .earlier(self.root)
-            .iter()
-            .filter(|f| f.row.read_ns <= now)
-        {
-            let old_pack = File::open(old.stem.with_extension("cvs")).ok();
+        let earlier = self.store.earlier(self.root);
+        for old in earlier.iter().filter(|f| f.row.read_ns <= now) {
+            let from = File::open(old.stem.with_extension("cvs")).ok();
+            let lists = Lists {
+                from: from.as_ref(),
+                to: pack,
+                read_ns: old.row.read_ns,
+            };
             let mut at = 0;
-            for row in old.table.stream()? {
-                let Ok(row) = row else { break };
+            for row in old.table.stream()?.map_while(Result::ok) {
                 // Both in the order of their paths.
                 while items.get(at).is_some_and(|i| i.path < row.path.as_str()) {
                     at += 1;
                 }
-                let Some(item) = items.get_mut(at).filter(|i| i.path == row.path) else {
-                    continue;
-                };
-                if item.hash.is_some() || item.stamp != row.stamp || !row.stamp.settled(old.row.read_ns) {
-                    continue;
+                if let Some(item) = items.get_mut(at).filter(|i| i.path == row.path) {
+                    self.take(item, &row, &lists);
                 }
-                let size = row.stamp.size;
-                let copied = match (&old_pack, pack) {
-                    (Some(from), Some(to)) => cvs::copy_body(from, row.cvs_at, to, item.cvs_at, size),
-                    _ => cvs::body_len(size) == 0,
-                };
-                if copied {
-                    item.hash = Some(row.hash);
-                    if let Some(f) = self.options.progress {
-                        f(size);
-                    }
+            }
+            // What is still unknown may have been renamed: the inode tells.
+            let unknown = items.iter().enumerate().filter(|(_, i)| i.hash.is_none());
+            let unknown: BTreeMap<u64, usize> = unknown.map(|(n, i)| (i.stamp.ino, n)).collect();
+            if unknown.is_empty() {
+                break;
+            }
+            for row in old.table.stream()?.map_while(Result::ok) {
+                let item = unknown.get(&row.stamp.ino).and_then(|n| items.get_mut(*n));
+                if let Some(item) = item {
+                    self.take(item, &row, &lists);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Takes the hash of a row for an unchanged file.
+    fn take(&self, item: &mut Item<'_>, row: &FileRow, lists: &Lists<'_>) {
+        if item.hash.is_some() || item.stamp != row.stamp || !row.stamp.settled(lists.read_ns) {
+            return;
+        }
+        let size = row.stamp.size;
+        let copied = match (lists.from, lists.to) {
+            (Some(from), Some(to)) => cvs::copy_body(from, row.cvs_at, to, item.cvs_at, size),
+            _ => cvs::body_len(size) == 0,
+        };
+        if copied {
+            item.hash = Some(row.hash);
+            if let Some(f) = self.options.progress {
+                f(size);
+            }
+        }
     }
 
     fn hash_all(&self, items: &mut [Item<'_>], pack: Option<&Arc<File>>) -> Result<(), FilesError> {

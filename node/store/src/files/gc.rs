@@ -8,7 +8,10 @@ use super::{
     stamp::now,
     types::{Collected, PartialInfo},
 };
-use hive_protocol::{ids::BlobHash, time::{Millis, Timestamp}};
+use hive_protocol::{
+    ids::BlobHash,
+    time::{Millis, Timestamp},
+};
 use std::{
     fs,
     os::unix::fs::MetadataExt,

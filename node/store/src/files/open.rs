@@ -1,16 +1,8 @@
 //! Opening content for reading: which of the places that have it is still what it was.
 
 use super::{
-    FileStore,
-    add::open_file,
-    core::Core,
-    cvs::CvList,
-    error::FilesError,
-    index::Folder,
-    rows::ReferenceRow,
-    source::Source,
-    stamp::Stamp,
-    table::FileRow,
+    FileStore, add::open_file, core::Core, cvs::CvList, error::FilesError, index::Folder, rows::ReferenceRow,
+    source::Source, stamp::Stamp, table::FileRow,
 };
 use hive_protocol::{file::GROUP, ids::BlobHash};
 use std::{

@@ -55,7 +55,8 @@ fn place(below: &Beneath, small: &Small<'_>) -> Result<(), FilesError> {
     };
     let mut file = below.create(&part, 0o600, true)?;
     let mut write = || {
-        file.write_all(small.bytes).map_err(|e| FilesError::io("write", &full, e))?;
+        file.write_all(small.bytes)
+            .map_err(|e| FilesError::io("write", &full, e))?;
         dress(&file, &full, Some(small.mode), Some(small.mtime_ns))?;
         below.rename(&part, small.path, small.overwrite)
     };

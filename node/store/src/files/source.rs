@@ -186,7 +186,10 @@ impl Source {
         if out.capacity() - from > want + want / 4 {
             // Much more room than is wanted: reading into all of it would cost more than zeroing.
             out.resize(from + want, 0);
-            return match self.file.read_exact_at(out.get_mut(from..).unwrap_or_default(), at) {
+            return match self
+                .file
+                .read_exact_at(out.get_mut(from..).unwrap_or_default(), at)
+            {
                 Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(self.changed()),
                 other => other.map_err(|e| FilesError::io("read", &self.path, e)),
             };
