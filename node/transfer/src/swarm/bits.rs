@@ -80,6 +80,14 @@ impl Bits {
         self.trim();
     }
 
+    /// Adds what of another set is not in a third.
+    pub(crate) fn add_but(&mut self, other: &Self, but: &Self) {
+        for (i, to) in self.words.iter_mut().enumerate() {
+            *to |= other.word(i) & !but.word(i);
+        }
+        self.trim();
+    }
+
     pub(crate) fn word(&self, index: usize) -> u64 {
         self.words.get(index).copied().unwrap_or(0)
     }

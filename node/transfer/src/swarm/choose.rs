@@ -40,19 +40,28 @@ impl Swarm {
                 .then(|| Bits::new(count)),
             direct_speed: 0,
         };
-        for (id, peer) in self.peers.iter().filter(|(_, p)| p.usable(self.now)) {
-            if !peer.whole {
-                field.held.add(&peer.have);
-                field.held_speed = field.held_speed.saturating_add(self.speed(id));
-            }
-            if peer.path == Path::Direct
-                && let Some(direct) = &mut field.direct
-            {
+        let usable = || self.peers.iter().filter(|(_, p)| p.usable(self.now));
+        if let Some(direct) = &mut field.direct {
+            for (id, peer) in usable().filter(|(_, p)| p.path == Path::Direct) {
                 direct.add(&peer.have);
                 field.direct_speed = field.direct_speed.saturating_add(self.speed(id));
             }
         }
+        for (id, peer) in usable().filter(|(_, p)| !p.whole) {
+            match field.direct.as_ref().filter(|_| self.is_barred(id, &field)) {
+                // What it will not be asked for must not keep a seeder from being asked.
+                Some(direct) => field.held.add_but(&peer.have, direct),
+                None => field.held.add(&peer.have),
+            }
+            field.held_speed = field.held_speed.saturating_add(self.speed(id));
+        }
         field
+    }
+
+    /// Whether a relayed peer is left alone where direct ones can give the same.
+    pub(super) fn is_barred(&self, id: &NodeId, field: &Field) -> bool {
+        let relayed = self.peers.get(id).is_some_and(|p| p.path == Path::Relayed);
+        relayed && field.direct_speed.saturating_mul(RELAY_PART) >= self.speed(id)
     }
 
     /// Bytes a second of a peer; one that has shown nothing is taken for as fast as the fastest.
@@ -74,12 +83,7 @@ impl Swarm {
         let own = own.fold(0u64, |sum, a| sum | 1 << (a.segment % 64));
         let word = content.open().word(at) & peer.have.word(at) & !own;
         match &field.direct {
-            Some(direct)
-                if peer.path == Path::Relayed
-                    && field.direct_speed.saturating_mul(RELAY_PART) >= self.speed(id) =>
-            {
-                word & !direct.word(at)
-            }
+            Some(direct) if self.is_barred(id, field) => word & !direct.word(at),
             _ => word,
         }
     }
@@ -189,14 +193,17 @@ impl Swarm {
     /// What only slow partial peers would give is taken from the seeder after all, from the end.
     fn of_slow_holders(&self, id: &NodeId, field: &Field) -> Option<u32> {
         let words = self.content.as_ref()?.open().words();
-        let held = |w: usize| self.word(id, field, w) & field.held.word(w);
+        // Whatever was reckoned above: when nothing moves at all, the seeder is asked.
+        let stuck = self.asks() == 0 && self.now.since(self.heard) >= self.config.patience;
+        let held = |w: usize| {
+            let word = self.word(id, field, w);
+            if stuck { word } else { word & field.held.word(w) }
+        };
         let open: u64 = (0..words).map(|w| u64::from(held(w).count_ones())).sum();
         let bytes = open * SEGMENT;
-        let (theirs, here) = (
-            takes(bytes, field.held_speed),
-            takes(self.owed(id) + bytes, self.speed(id)),
-        );
-        if open == 0 || theirs.0 <= here.0.saturating_mul(4).saturating_add(SPARE.0) {
+        let theirs = takes(bytes, field.held_speed);
+        let here = takes(self.owed(id) + bytes, self.speed(id));
+        if !stuck && theirs.0 <= here.0.saturating_mul(4).saturating_add(SPARE.0) {
             return None;
         }
         let last = (0..words).rev().find(|w| held(*w) != 0)?;

@@ -3,6 +3,7 @@
 use super::{
     Effect, MAX_ASKS, MAX_ASKS_ALL, State, Swarm,
     bits::lowest,
+    choose::Field,
     clock::{FIRST_LOOK, LAST_LOOK, LONELY_LOOK},
     pace::takes,
 };
@@ -37,16 +38,16 @@ impl Swarm {
         }
         self.questions();
         if self.content.is_some() && !self.paused {
-            self.fill();
-            self.sharpen();
+            let field = self.field();
+            self.fill(&field);
+            self.sharpen(&field);
         }
         self.look();
         self.tell();
     }
 
     /// Gives each usable peer that has room the best ask for it, the one that would be done first before others.
-    fn fill(&mut self) {
-        let field = self.field();
+    fn fill(&mut self, field: &Field) {
         let mut done: BTreeSet<NodeId> = BTreeSet::new();
         while self.asks() < MAX_ASKS_ALL {
             let next = self
@@ -61,7 +62,7 @@ impl Swarm {
                 .map(|(.., id)| id);
             let Some(id) = next else { break };
             let ask = if self.has_room(&id) {
-                self.choose(&id, &field)
+                self.choose(&id, field)
             } else {
                 None
             };

@@ -1,7 +1,7 @@
 //! The end: what a slow peer owes is split with one that has nothing to do; and what a reader waits for is asked of
 //! a faster peer too. Only here is a group asked of two peers at once.
 
-use super::{Swarm, bits::highest, pace::takes, plan::AGAIN};
+use super::{Swarm, bits::highest, choose::Field, pace::takes, plan::AGAIN};
 use hive_protocol::{
     file::{GROUP, SEGMENT},
     ids::NodeId,
@@ -18,7 +18,7 @@ const URGENT: u32 = 2;
 const SOONER: Millis = Millis(200);
 
 impl Swarm {
-    pub(super) fn sharpen(&mut self) {
+    pub(super) fn sharpen(&mut self, field: &Field) {
         self.hurry();
         if self.anything_open() {
             return;
@@ -27,6 +27,7 @@ impl Swarm {
             .peers
             .iter()
             .filter(|(_, p)| p.usable(self.now) && p.asks.is_empty() && !p.have.is_empty())
+            .filter(|(id, _)| !self.is_barred(id, field))
             .map(|(id, _)| (self.speed(id), *id))
             .collect();
         idle.sort_unstable_by(|a, b| b.cmp(a));

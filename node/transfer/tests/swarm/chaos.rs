@@ -21,10 +21,14 @@ fn pair(seed: u64, segments: u64) -> (World, Idx, Idx, Idx) {
 fn a_liar_is_dropped_with_evidence_at_its_first_wrong_bytes() {
     for seed in 0..50 {
         let (mut world, f, _, liar) = pair(seed, 20);
-        world.nodes[liar].faults.lies_after = Some(seed * MB);
+        world.nodes[liar].faults.lies_after = Some(seed * MB / 2);
         world.run(120_000);
         let id = world.id(liar);
-        assert_eq!(world.nodes[f].dropped, [(id, DropReason::WrongBytes)], "seed {seed}");
+        assert_eq!(
+            world.nodes[f].dropped,
+            [(id, DropReason::WrongBytes)],
+            "seed {seed}"
+        );
         assert!(DropReason::WrongBytes.evidence() && !DropReason::Stalls.evidence());
     }
 }
@@ -50,8 +54,14 @@ fn a_seeder_that_is_silent_for_a_while_is_waited_for_and_named() {
     world.at(0, f, Act::Start);
     world.run(90_000);
     let states = &world.nodes[f].states;
-    assert!(states.iter().any(|s| matches!(s, State::Silent { .. })), "{states:?}");
-    assert!(states.iter().any(|s| matches!(s, State::Waiting { .. })), "{states:?}");
+    assert!(
+        states.iter().any(|s| matches!(s, State::Silent { .. })),
+        "{states:?}"
+    );
+    assert!(
+        states.iter().any(|s| matches!(s, State::Waiting { .. })),
+        "{states:?}"
+    );
     assert!(world.took() < 60_000, "{}", world.took());
 }
 
@@ -73,7 +83,11 @@ fn nothing_is_asked_in_a_pause_and_it_goes_on_after() {
         world.at(5000, f, Act::Resume);
         world.run(60_000);
         let ideal = world.size * 1000 / (40 * MB) + 4700;
-        assert!((5000..ideal * 13 / 10).contains(&world.took()), "{} of {ideal}", world.took());
+        assert!(
+            (5000..ideal * 13 / 10).contains(&world.took()),
+            "{} of {ideal}",
+            world.took()
+        );
         assert!(world.nodes[f].states.contains(&State::Paused));
     }
 }
@@ -114,9 +128,19 @@ fn resumed_masks_are_completed_group_by_group() {
 
 #[test]
 fn small_contents_end_too() {
-    for (seed, size) in [0, 1, GROUP - 1, GROUP, GROUP + 1, SEGMENT - 1, SEGMENT, SEGMENT + 1, 3 * SEGMENT + 5]
-        .into_iter()
-        .enumerate()
+    for (seed, size) in [
+        0,
+        1,
+        GROUP - 1,
+        GROUP,
+        GROUP + 1,
+        SEGMENT - 1,
+        SEGMENT,
+        SEGMENT + 1,
+        3 * SEGMENT + 5,
+    ]
+    .into_iter()
+    .enumerate()
     {
         let mut world = World::new(size, seed as u64);
         let s = world.node(20 * MB, 20 * MB, 2, true);
@@ -197,7 +221,10 @@ fn random(seed: u64) {
             0 => Some((Act::Leave, Act::Return)),
             1 => Some((Act::Pause, Act::Resume)),
             2 => Some((Act::Kill, Act::Resume)),
-            3 => Some((Act::Want(world.rnd(20) as u32, 1 + world.rnd(9) as u32), Act::Want(0, 0))),
+            3 => Some((
+                Act::Want(world.rnd(20) as u32, 1 + world.rnd(9) as u32),
+                Act::Want(0, 0),
+            )),
             _ => None,
         };
         if let Some((first, then)) = act {
@@ -217,15 +244,24 @@ fn random(seed: u64) {
     for n in world.nodes.iter().filter(|n| !n.whole) {
         for (id, reason) in &n.dropped {
             let of = world.nodes.iter().find(|m| m.id == *id).unwrap();
-            assert_eq!(*reason == DropReason::WrongBytes, of.faults.lies_after.is_some() && reason.evidence());
+            assert_eq!(
+                *reason == DropReason::WrongBytes,
+                of.faults.lies_after.is_some() && reason.evidence()
+            );
         }
     }
 }
 
 #[test]
 fn whatever_peers_do_it_ends() {
-    let seeds = std::env::var("SWARM_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(400);
-    let first = std::env::var("SWARM_FIRST").ok().and_then(|s| s.parse().ok()).unwrap_or(0);
+    let seeds = std::env::var("SWARM_SEEDS")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(400);
+    let first = std::env::var("SWARM_FIRST")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(0);
     for seed in first..first + seeds {
         random(seed);
     }

@@ -31,7 +31,11 @@ fn one_to_four_costs_the_seeder_one_copy() {
         let (mut world, seeder) = fan_out(seed, 128, 4, 100 * MB, seed % 3 * 5);
         world.run(60_000);
         let ideal = world.size * 1000 / (100 * MB);
-        assert!(world.took() < ideal * 13 / 10, "{} of {ideal} ms, seed {seed}", world.took());
+        assert!(
+            world.took() < ideal * 13 / 10,
+            "{} of {ideal} ms, seed {seed}",
+            world.took()
+        );
         world.copies(seeder)
     });
 }
@@ -103,7 +107,11 @@ fn fetchers_with_poor_uplinks_do_not_wait_for_each_other() {
         }
         world.run(120_000);
         let ideal = world.size * 1000 / (50 * MB);
-        assert!(world.took() < ideal * 16 / 10, "{} of {ideal} ms, seed {seed}", world.took());
+        assert!(
+            world.took() < ideal * 16 / 10,
+            "{} of {ideal} ms, seed {seed}",
+            world.took()
+        );
     }
 }
 
@@ -111,7 +119,9 @@ fn fetchers_with_poor_uplinks_do_not_wait_for_each_other() {
 fn four_seeders_share_and_fill_the_line() {
     for seed in 0..40 {
         let mut world = World::new((64 + seed * 3) * SEGMENT, seed);
-        let sources: Vec<Idx> = (0..4).map(|_| world.node(25 * MB, 25 * MB, 1 + seed % 20, true)).collect();
+        let sources: Vec<Idx> = (0..4)
+            .map(|_| world.node(25 * MB, 25 * MB, 1 + seed % 20, true))
+            .collect();
         let f = world.node(100 * MB, 100 * MB, 1, false);
         world.nodes[f].hints = sources.iter().map(|s| (*s, true)).collect();
         world.at(0, f, Act::Start);
@@ -140,12 +150,19 @@ fn unequal_seeders_end_together() {
         world.run(300_000);
         let ideal = world.size * 1000 / speeds.iter().sum::<u64>() + 4 * far;
         let took = world.took();
-        assert!(took <= ideal * 12 / 10 + 600, "{took} of {ideal} ms, seed {seed}, {speeds:?}");
+        assert!(
+            took <= ideal * 12 / 10 + 600,
+            "{took} of {ideal} ms, seed {seed}, {speeds:?}"
+        );
         for (s, got) in &world.nodes[f].got {
             let waste = world.nodes[*s].sent.saturating_sub(*got);
             assert!(waste <= 2 * SEGMENT, "{waste} wasted by one");
         }
-        assert!(world.nodes[f].twice <= 8 * SEGMENT, "{} twice, seed {seed}", world.nodes[f].twice);
+        assert!(
+            world.nodes[f].twice <= 8 * SEGMENT,
+            "{} twice, seed {seed}",
+            world.nodes[f].twice
+        );
     }
 }
 
@@ -153,7 +170,9 @@ fn unequal_seeders_end_together() {
 fn a_reader_gets_its_window_in_order() {
     for seed in 0..20 {
         let mut world = World::new(64 * SEGMENT, seed);
-        let sources: Vec<Idx> = (0..3).map(|i| world.node((5 + 40 * i) * MB, 100 * MB, 5, true)).collect();
+        let sources: Vec<Idx> = (0..3)
+            .map(|i| world.node((5 + 40 * i) * MB, 100 * MB, 5, true))
+            .collect();
         let f = world.node(200 * MB, 200 * MB, 1, false);
         world.nodes[f].hints = sources.iter().map(|s| (*s, true)).collect();
         world.at(0, f, Act::Start);

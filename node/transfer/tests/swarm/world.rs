@@ -99,7 +99,16 @@ enum Ev {
     Tree(Idx, Idx),
     Meet(Idx, Idx),
     Tell(Idx, Box<Input>),
-    Chunk { to: Idx, from: Idx, segment: u32, mask: u64, ask: u64, last: bool, wrong: bool },
+    Arrive(Box<Ev>, Idx, u64),
+    Chunk {
+        to: Idx,
+        from: Idx,
+        segment: u32,
+        mask: u64,
+        ask: u64,
+        last: bool,
+        wrong: bool,
+    },
     Fail(Idx, Idx, u32, u64, Failure),
 }
 
@@ -219,47 +228,57 @@ impl World {
             same = if at == self.now { same + 1 } else { 0 };
             assert!(same < 200_000, "time stands still: {ev:?}, seed {}", self.seed);
             self.now = self.now.max(at);
-            if lives.iter().any(|(n, life)| self.nodes[*n].life != *life || !self.nodes[*n].alive) {
+            if lives
+                .iter()
+                .any(|(n, life)| self.nodes[*n].life != *life || !self.nodes[*n].alive)
+            {
                 continue;
             }
             if self.over() {
                 return;
             }
-            assert!(at < end, "not done in {limit_ms} ms, seed {}:\n{}", self.seed, self.report());
+            assert!(
+                at < end,
+                "not done in {limit_ms} ms, seed {}:\n{}",
+                self.seed,
+                self.report()
+            );
             self.step(ev);
         }
-        assert!(self.over(), "everybody waits for ever, seed {}:\n{}", self.seed, self.report());
-    }
-
-    /// Runs for a time, whatever happens.
-    pub fn run_for(&mut self, ms: u64) {
-        let end = self.now + ms * 1000;
-        while let Some(Reverse((at, seq))) = self.queue.peek().copied() {
-            if at > end {
-                break;
-            }
-            self.queue.pop();
-            let (ev, lives) = self.events.remove(&seq).expect("an event");
-            self.now = self.now.max(at);
-            if !lives.iter().any(|(n, life)| self.nodes[*n].life != *life || !self.nodes[*n].alive) {
-                self.step(ev);
-            }
-        }
-        self.now = self.now.max(end);
+        assert!(
+            self.over(),
+            "everybody waits for ever, seed {}:\n{}",
+            self.seed,
+            self.report()
+        );
     }
 
     fn over(&self) -> bool {
         self.now > 1_000_000
-            && self.nodes.iter().all(|n| n.whole || (n.done_at.is_some() || (!n.alive && n.life > 0)))
+            && self
+                .nodes
+                .iter()
+                .all(|n| n.whole || (n.done_at.is_some() || (!n.alive && n.life > 0)))
             && !self.events.values().any(|(e, _)| matches!(e, Ev::Act(..)))
     }
 
     pub fn report(&self) -> String {
         let line = |(i, n): (usize, &Node)| {
-            let core = n.core.as_ref().map(|c| (c.progress(), c.peers(), c.poll_timeout()));
-            format!("{i}: alive {} whole {} sent {} done {:?} {core:?}", n.alive, n.whole, n.sent, n.done_at)
+            let core = n
+                .core
+                .as_ref()
+                .map(|c| (c.progress(), c.peers(), c.poll_timeout()));
+            format!(
+                "{i}: alive {} whole {} sent {} done {:?} {core:?}",
+                n.alive, n.whole, n.sent, n.done_at
+            )
         };
-        self.nodes.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
+        self.nodes
+            .iter()
+            .enumerate()
+            .map(line)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     fn step(&mut self, ev: Ev) {
@@ -289,32 +308,57 @@ impl World {
                 }
             }
             Ev::Tree(p, f) => {
-                let known = self.nodes[p].whole || self.nodes[p].core.as_ref().is_some_and(|c| c.progress().size > 0);
+                let known =
+                    self.nodes[p].whole || self.nodes[p].core.as_ref().is_some_and(|c| c.progress().size > 0);
                 let peer = self.id(p);
                 let answer = if self.nodes[p].faults.mute {
                     return;
                 } else if known {
                     Input::Tree { size: self.size }
                 } else {
-                    Input::TreeFailed { peer, why: Failure::NotFound }
+                    Input::TreeFailed {
+                        peer,
+                        why: Failure::NotFound,
+                    }
                 };
                 self.later(p, f, answer);
             }
             Ev::Meet(n, other) => {
                 let peer = self.id(other);
                 let input = if self.nodes[other].alive {
-                    Input::PeerUp { peer, path: self.path(other), whole: false }
+                    Input::PeerUp {
+                        peer,
+                        path: self.path(other),
+                        whole: false,
+                    }
                 } else {
                     Input::PeerGone { peer }
                 };
                 self.tell(n, input);
             }
             Ev::Tell(n, input) => self.tell(n, *input),
-            Ev::Chunk { to, from, segment, mask, ask, last, wrong } => {
+            Ev::Arrive(chunk, f, bytes) => {
+                let here = self.nodes[f].down_free.max(self.now) + bytes * 1_000_000 / self.nodes[f].down;
+                self.nodes[f].down_free = here;
+                self.push(here, *chunk, &[f]);
+            }
+            Ev::Chunk {
+                to,
+                from,
+                segment,
+                mask,
+                ask,
+                last,
+                wrong,
+            } => {
                 self.chunk(to, from, segment, mask, ask, last, wrong);
             }
             Ev::Fail(p, f, segment, ask, why) => {
-                if self.nodes[f].asked.get(&(p, segment)).is_some_and(|(a, _)| *a == ask) {
+                if self.nodes[f]
+                    .asked
+                    .get(&(p, segment))
+                    .is_some_and(|(a, _)| *a == ask)
+                {
                     self.nodes[f].asked.remove(&(p, segment));
                     let peer = self.id(p);
                     self.tell(f, Input::Failed { peer, segment, why });
@@ -324,7 +368,11 @@ impl World {
     }
 
     fn path(&self, n: Idx) -> Path {
-        if self.nodes[n].relayed { Path::Relayed } else { Path::Direct }
+        if self.nodes[n].relayed {
+            Path::Relayed
+        } else {
+            Path::Direct
+        }
     }
 
     fn later(&mut self, p: Idx, f: Idx, input: Input) {
@@ -347,7 +395,7 @@ impl World {
                         }
                     }
                 }
-                if !self.nodes[n].whole {
+                if !self.nodes[n].whole && self.nodes[n].core.is_none() {
                     self.begin(n);
                 }
             }
@@ -396,7 +444,14 @@ impl World {
         if held.iter().any(|m| *m != 0) {
             core.handle(self.ms(), Input::Tree { size: self.size });
             for (s, mask) in held.iter().enumerate().filter(|(_, m)| **m != 0) {
-                core.handle(self.ms(), Input::Local { segment: s as u32, mask: *mask, hashes: true });
+                core.handle(
+                    self.ms(),
+                    Input::Local {
+                        segment: s as u32,
+                        mask: *mask,
+                        hashes: true,
+                    },
+                );
             }
         }
         for (hint, whole) in self.nodes[n].hints.clone() {
@@ -411,12 +466,18 @@ impl World {
 
     fn tell(&mut self, n: Idx, input: Input) {
         let now = self.ms();
-        let Some(mut core) = self.nodes[n].core.take() else { return };
+        let Some(mut core) = self.nodes[n].core.take() else {
+            return;
+        };
         core.handle(now, input);
         let mut effects = 0;
         while let Some(effect) = core.poll_effect() {
             effects += 1;
-            assert!(effects < 10_000, "effects without end: {effect:?}, seed {}", self.seed);
+            assert!(
+                effects < 10_000,
+                "effects without end: {effect:?}, seed {}",
+                self.seed
+            );
             self.effect(n, effect);
         }
         if self.steps.is_multiple_of(self.check_each) {
@@ -435,11 +496,17 @@ impl World {
 
     fn effect(&mut self, n: Idx, effect: Effect) {
         match effect {
-            Effect::Ask { peer, segment, mask, .. } => {
+            Effect::Ask {
+                peer, segment, mask, ..
+            } => {
                 let p = self.idx(&peer);
                 assert!(!self.nodes[n].paused, "asked while paused");
                 assert_ne!(mask, 0);
-                assert_eq!(mask & self.nodes[n].held[segment as usize], 0, "asked for what is here");
+                assert_eq!(
+                    mask & self.nodes[n].held[segment as usize],
+                    0,
+                    "asked for what is here"
+                );
                 self.asks += 1;
                 let ask = self.asks;
                 let old = self.nodes[n].asked.insert((p, segment), (ask, mask));
@@ -483,7 +550,8 @@ impl World {
             Effect::State(state) => self.nodes[n].states.push(state),
             Effect::WantPeers => {}
             Effect::Complete => {
-                let all = (0..segments(self.size)).all(|s| self.nodes[n].held[s as usize] == whole_mask(self.size, s));
+                let all = (0..segments(self.size))
+                    .all(|s| self.nodes[n].held[s as usize] == whole_mask(self.size, s));
                 assert!(all, "complete without all");
                 self.nodes[n].done_at.get_or_insert(self.now);
                 self.news(n);
@@ -511,7 +579,11 @@ impl World {
             return self.push(at, Ev::Fail(p, f, segment, ask, why), &[p, f]);
         }
         self.nodes[p].named.insert(f, self.now);
-        self.nodes[p].queues.entry(f).or_default().push_back((segment, mask, ask));
+        self.nodes[p]
+            .queues
+            .entry(f)
+            .or_default()
+            .push_back((segment, mask, ask));
         self.send(p);
     }
 
@@ -520,13 +592,27 @@ impl World {
             return;
         }
         let ms = self.now / 1000 - 1000;
-        if let Some((_, end)) = self.nodes[p].faults.silent.iter().find(|(a, b)| *a <= ms && ms < *b).copied() {
+        if let Some((_, end)) = self.nodes[p]
+            .faults
+            .silent
+            .iter()
+            .find(|(a, b)| *a <= ms && ms < *b)
+            .copied()
+        {
             self.nodes[p].sending = true;
             return self.push(1_000_000 + end * 1000, Ev::Uplink(p), &[p]);
         }
-        let waiting: Vec<Idx> = self.nodes[p].queues.iter().filter(|(_, q)| !q.is_empty()).map(|(f, _)| *f).collect();
+        let waiting: Vec<Idx> = self.nodes[p]
+            .queues
+            .iter()
+            .filter(|(_, q)| !q.is_empty())
+            .map(|(f, _)| *f)
+            .collect();
         let turn = self.nodes[p].turn;
-        let after = waiting.iter().filter(|f| **f > turn).chain(waiting.iter().filter(|f| **f <= turn));
+        let after = waiting
+            .iter()
+            .filter(|f| **f > turn)
+            .chain(waiting.iter().filter(|f| **f <= turn));
         let free = |f: &&Idx| self.nodes[**f].down_free <= self.now + BACKLOG;
         let Some(f) = after.clone().find(free).copied() else {
             if let Some(at) = waiting.iter().map(|f| self.nodes[*f].down_free - BACKLOG).min() {
@@ -549,13 +635,26 @@ impl World {
             queue.pop_front();
         }
         let bytes = mask_bytes(self.size, u64::from(segment), mask).max(1);
-        let wrong = self.nodes[p].faults.lies_after.is_some_and(|n| self.nodes[p].sent >= n);
+        let wrong = self.nodes[p]
+            .faults
+            .lies_after
+            .is_some_and(|n| self.nodes[p].sent >= n);
         self.nodes[p].sent += bytes;
         let sent = self.now + bytes * 1_000_000 / self.nodes[p].up;
-        let start = (sent + self.far(p, f)).max(self.nodes[f].down_free);
-        let here = start + bytes * 1_000_000 / self.nodes[f].down;
-        self.nodes[f].down_free = here;
-        self.push(here, Ev::Chunk { to: f, from: p, segment, mask, ask, last, wrong }, &[p, f]);
+        let chunk = Ev::Chunk {
+            to: f,
+            from: p,
+            segment,
+            mask,
+            ask,
+            last,
+            wrong,
+        };
+        self.push(
+            sent + self.far(p, f),
+            Ev::Arrive(Box::new(chunk), f, bytes),
+            &[p, f],
+        );
         self.nodes[p].sending = true;
         self.push(sent, Ev::Uplink(p), &[p]);
     }
@@ -564,7 +663,10 @@ impl World {
     fn chunk(&mut self, f: Idx, p: Idx, segment: u32, mask: u64, ask: u64, last: bool, wrong: bool) {
         let bytes = mask_bytes(self.size, u64::from(segment), mask);
         let peer = self.id(p);
-        let running = self.nodes[f].asked.get(&(p, segment)).is_some_and(|(a, _)| *a == ask);
+        let running = self.nodes[f]
+            .asked
+            .get(&(p, segment))
+            .is_some_and(|(a, _)| *a == ask);
         self.tell(f, Input::Bytes { peer, bytes });
         *self.nodes[f].got.entry(p).or_default() += bytes;
         if wrong {
@@ -580,7 +682,12 @@ impl World {
         node.held[segment as usize] |= mask;
         let whole_now = before != full && before | mask == full;
         self.tell(f, Input::Groups { peer, segment, mask });
-        if last && self.nodes[f].asked.get(&(p, segment)).is_some_and(|(a, _)| *a == ask) {
+        if last
+            && self.nodes[f]
+                .asked
+                .get(&(p, segment))
+                .is_some_and(|(a, _)| *a == ask)
+        {
             self.nodes[f].asked.remove(&(p, segment));
             self.tell(f, Input::Done { peer, segment });
         }
