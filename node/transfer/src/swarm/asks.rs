@@ -27,7 +27,7 @@ impl Swarm {
             at: now,
         });
         let hashes = !content.hashes(segment);
-        if peer.whole {
+        if peer.seeds() {
             self.walk = segment.saturating_add(1);
         }
         self.asked.entry(segment).or_default().push(id);

@@ -10,7 +10,9 @@ use hive_protocol::{file::SEGMENT, ids::NodeId, time::Millis};
 
 /// Segments of a partial peer looked at for the rarest: enough to spread fetchers, and a bound on the work.
 const CANDIDATES: usize = 256;
-/// What partial peers have is left to them if they need at most this longer than four times the seeder.
+/// What fetchers have is left to them if they need at most so many times as long as a seeder would,
+const SLOWER: u64 = 2;
+/// and this.
 const SPARE: Millis = Millis::secs(1);
 /// A relayed peer is left out while direct ones have at least this part of its speed.
 const RELAY_PART: u64 = 4;
@@ -18,7 +20,7 @@ const RELAY_PART: u64 = 4;
 /// What the choice of one round needs of all peers together.
 #[derive(Debug)]
 pub(super) struct Field {
-    /// What usable partial peers have.
+    /// What usable peers have that are no seeders.
     held: Bits,
     /// Bytes a second of those together.
     held_speed: u64,
@@ -47,7 +49,7 @@ impl Swarm {
                 field.direct_speed = field.direct_speed.saturating_add(self.speed(id));
             }
         }
-        for (id, peer) in usable().filter(|(_, p)| !p.whole) {
+        for (id, peer) in usable().filter(|(_, p)| !p.seeds()) {
             match field.direct.as_ref().filter(|_| self.is_barred(id, &field)) {
                 // What it will not be asked for must not keep a seeder from being asked.
                 Some(direct) => field.held.add_but(&peer.have, direct),
@@ -107,7 +109,7 @@ impl Swarm {
         if unfinished.is_some() {
             return unfinished;
         }
-        if self.peers.get(id)?.whole {
+        if self.peers.get(id)?.seeds() {
             self.of_seeder(id, field)
         } else {
             self.rarest(id, field)
@@ -121,7 +123,7 @@ impl Swarm {
         let others: Vec<&Bits> = self
             .peers
             .values()
-            .filter(|p| !p.whole && p.usable(self.now))
+            .filter(|p| !p.seeds() && p.usable(self.now))
             .map(|p| &p.have)
             .collect();
         (0..words)
@@ -203,7 +205,7 @@ impl Swarm {
         let bytes = open * SEGMENT;
         let theirs = takes(bytes, field.held_speed);
         let here = takes(self.owed(id) + bytes, self.speed(id));
-        if !stuck && theirs.0 <= here.0.saturating_mul(4).saturating_add(SPARE.0) {
+        if !stuck && theirs.0 <= here.0.saturating_mul(SLOWER).saturating_add(SPARE.0) {
             return None;
         }
         let last = (0..words).rev().find(|w| held(*w) != 0)?;

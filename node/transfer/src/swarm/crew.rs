@@ -37,7 +37,7 @@ impl Swarm {
         let mut crew: Vec<NodeId> = self
             .peers
             .values()
-            .filter(|p| p.whole)
+            .filter(|p| p.seeds())
             .flat_map(|p| p.fetchers.iter().copied())
             .filter(|id| !self.past.get(id).is_some_and(|p| p.banned))
             // A seeder that also fetches something of its own has no stretch of this.

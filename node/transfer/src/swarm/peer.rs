@@ -53,6 +53,8 @@ pub(crate) struct Peer {
     pub(crate) path: Path,
     /// It says that it has all.
     pub(crate) whole: bool,
+    /// It had only parts when it was met, so it is another fetcher and not where the content comes from.
+    pub(crate) grown: bool,
     /// What it says it has; all set when `whole`. Empty before the size is known.
     pub(crate) have: Bits,
     /// Its last word before the size was known.
@@ -94,6 +96,7 @@ impl Peer {
         Self {
             path,
             whole,
+            grown: false,
             have,
             early: Vec::new(),
             lacks: Vec::new(),
@@ -125,6 +128,11 @@ impl Peer {
         for segment in &self.lacks {
             self.have.set(*segment, false);
         }
+    }
+
+    /// Whether it is a source that is to be spared: who was a fetcher gives on what it got.
+    pub(crate) const fn seeds(&self) -> bool {
+        self.whole && !self.grown
     }
 
     /// Whether it may be asked something now.

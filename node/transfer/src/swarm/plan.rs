@@ -20,6 +20,8 @@ const LONGEST_ANSWER: Millis = Millis::secs(4);
 const SHORTEST_ANSWER: Millis = Millis(250);
 /// The fewest groups of an ask: below that the asking costs more than it spares.
 const FEWEST_GROUPS: u32 = 4;
+/// Groups of the first asks to a partial peer, which may be anybody.
+const FIRST_GROUPS: u32 = 16;
 /// How soon decisions that rest on others' speed are looked at again.
 pub(super) const AGAIN: Millis = Millis(100);
 
@@ -77,7 +79,7 @@ impl Swarm {
         let idle_seeder = self
             .peers
             .iter()
-            .any(|(id, p)| p.whole && p.usable(self.now) && self.has_room(id));
+            .any(|(id, p)| p.seeds() && p.usable(self.now) && self.has_room(id));
         if open && idle_seeder {
             // Left to others for now; whether they come on is seen then.
             self.recheck = Some(self.later(AGAIN));
@@ -88,7 +90,11 @@ impl Swarm {
     pub(super) fn portion(&self, id: &NodeId) -> u32 {
         let Some(peer) = self.peers.get(id) else { return 0 };
         if peer.rate.measured().is_none() {
-            return GROUPS_PER_SEGMENT;
+            return if peer.whole {
+                GROUPS_PER_SEGMENT
+            } else {
+                FIRST_GROUPS
+            };
         }
         let left = self.content.as_ref().map_or(0, super::content::Content::left);
         let all: u64 = self

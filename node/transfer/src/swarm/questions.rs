@@ -99,6 +99,7 @@ impl Swarm {
             return;
         };
         let before = peer.have.count();
+        peer.grown |= whole && !peer.whole && before > 0 && peer.lacks.is_empty();
         peer.fetchers = fetchers;
         peer.fetchers.truncate(MAX_FETCHERS);
         let pause = if whole {
