@@ -111,7 +111,11 @@ impl Ground {
     }
 
     pub(crate) fn full(&self, rel: &str) -> PathBuf {
-        if rel.is_empty() { self.path.clone() } else { self.path.join(rel) }
+        if rel.is_empty() {
+            self.path.clone()
+        } else {
+            self.path.join(rel)
+        }
     }
 
     fn beneath(&self, rel: &str, flags: OFlags) -> Result<OwnedFd> {
@@ -176,7 +180,9 @@ impl Ground {
     pub(crate) fn target(&self, rel: &str) -> Result<std::result::Result<String, String>> {
         let (dir, name) = self.parent(rel)?;
         let target = fs::readlinkat(&dir, name, Vec::new())?;
-        Ok(target.into_string().map_err(|e| e.into_cstring().to_string_lossy().into_owned()))
+        Ok(target
+            .into_string()
+            .map_err(|e| e.into_cstring().to_string_lossy().into_owned()))
     }
 
     pub(crate) fn make_folder(&self, rel: &str, mode: u32) -> Result<()> {
@@ -205,7 +211,9 @@ impl Ground {
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<()> {
         match self.rename_with(from, to, RenameFlags::NOREPLACE) {
             // A file system that does not know the flag: then looked at first.
-            Err(Errno::INVAL) if self.stamp(to)?.is_none() => self.rename_with(from, to, RenameFlags::empty()),
+            Err(Errno::INVAL) if self.stamp(to)?.is_none() => {
+                self.rename_with(from, to, RenameFlags::empty())
+            }
             Err(Errno::INVAL) => Err(Errno::EXIST),
             other => other,
         }
@@ -301,11 +309,20 @@ mod tests {
         for path in ["l/victim", "../out/victim", "d/../../out/victim"] {
             assert!(ground.file(path).is_err(), "{path}");
             assert!(ground.remove(path).is_err(), "{path}");
-            assert!(ground.rename("f", path).is_err() && ground.exchange("f", path).is_err(), "{path}");
-            assert!(ground.set_mode(path, 0o600).is_err() && ground.set_time(path, 1).is_err(), "{path}");
+            assert!(
+                ground.rename("f", path).is_err() && ground.exchange("f", path).is_err(),
+                "{path}"
+            );
+            assert!(
+                ground.set_mode(path, 0o600).is_err() && ground.set_time(path, 1).is_err(),
+                "{path}"
+            );
         }
         assert!(ground.make_folder("l/new", 0o700).is_err() && ground.create("l/new", 0o600).is_err());
-        assert!(ground.set_mode("l", 0o700).is_err(), "bits of a link are those of its target");
+        assert!(
+            ground.set_mode("l", 0o700).is_err(),
+            "bits of a link are those of its target"
+        );
         assert_eq!(ground.stamp("l/victim").unwrap(), None);
         ground.set_time("l", 5).unwrap();
         assert_eq!(ground.stamp("l").unwrap().unwrap().mtime_ns, 5);

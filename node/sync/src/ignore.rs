@@ -43,7 +43,10 @@ impl Ignore {
                 return Err(bad(format!("more than {MAX_PATTERNS} patterns")));
             }
             let (takes_back, rest) = line.strip_prefix('!').map_or((false, line), |r| (true, r));
-            let rest = rest.strip_prefix('\\').filter(|r| r.starts_with(['#', '!'])).unwrap_or(rest);
+            let rest = rest
+                .strip_prefix('\\')
+                .filter(|r| r.starts_with(['#', '!']))
+                .unwrap_or(rest);
             let (folders_only, rest) = rest.strip_suffix('/').map_or((false, rest), |r| (true, r));
             let glob = match rest.strip_prefix('/') {
                 Some(tied) => tied.to_owned(),
@@ -53,7 +56,10 @@ impl Ignore {
             if glob.is_empty() || glob == "**/" {
                 return Err(bad("it is empty".to_owned()));
             }
-            let built = GlobBuilder::new(&glob).literal_separator(true).backslash_escape(true).build();
+            let built = GlobBuilder::new(&glob)
+                .literal_separator(true)
+                .backslash_escape(true)
+                .build();
             patterns.push(Pattern {
                 matcher: built.map_err(|e| bad(e.kind().to_string()))?.compile_matcher(),
                 folders_only,
@@ -90,7 +96,8 @@ mod tests {
 
     #[test]
     fn patterns_mean_what_people_expect() {
-        let text = "# comment\n*.tmp\n!keep.tmp\n/build\nnode_modules/\ndocs/*.pdf\n**/cache/**\n\\#odd\n[ab].txt\n";
+        let text =
+            "# comment\n*.tmp\n!keep.tmp\n/build\nnode_modules/\ndocs/*.pdf\n**/cache/**\n\\#odd\n[ab].txt\n";
         let i = Ignore::parse(text).unwrap();
         for path in [
             "a.tmp",
@@ -106,7 +113,14 @@ mod tests {
         ] {
             assert!(i.leaves_out(path, false), "{path}");
         }
-        for path in ["keep.tmp", "d/build", "docs/d/x.pdf", "node_modules", "c.txt", "my.part"] {
+        for path in [
+            "keep.tmp",
+            "d/build",
+            "docs/d/x.pdf",
+            "node_modules",
+            "c.txt",
+            "my.part",
+        ] {
             assert!(!i.leaves_out(path, false), "{path}");
         }
         assert!(i.leaves_out("d/node_modules", true));
