@@ -17,8 +17,6 @@ use std::{
 pub const MAX_GRANTED: usize = 16_384;
 /// Nodes one root is given to by name.
 pub const MAX_AUDIENCE: usize = 4096;
-/// Bytes of manifest listings kept in memory; each file costs 16.
-const MAX_LISTING_BYTES: usize = 64 << 20;
 
 /// Who may fetch a root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,26 +45,22 @@ impl LeaseGate for NoLeases {
     }
 }
 
-/// What [`Access::check`] finds.
+/// What the table says of a wish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Yes.
     Yes,
     /// No, or it is not there.
     No,
-    /// The root is given to this node; whether its manifest lists the content is not in memory: ask again after
-    /// [`Access::learn`].
-    Unlisted,
+    /// The root is given to this node: yes, if the root's manifest lists the content.
+    IfListed(BlobHash),
 }
 
 #[derive(Default)]
 struct Table {
     granted: BTreeMap<BlobHash, Audience>,
-    /// The first 16 bytes of the hashes a root's manifest lists, in order; with the time of last use. Two contents
-    /// that agree in 16 bytes cannot be made on purpose (128 bits of a hash).
-    listed: BTreeMap<BlobHash, (Arc<[[u8; 16]]>, u64)>,
-    listed_bytes: usize,
-    uses: u64,
+    /// Counts up whenever something is taken back.
+    revoked: u64,
 }
 
 /// The table of who may have what. Clones share it.
@@ -80,12 +74,6 @@ impl std::fmt::Debug for Access {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Access({} roots)", self.lock().granted.len())
     }
-}
-
-fn short(hash: &BlobHash) -> [u8; 16] {
-    let mut out = [0; 16];
-    out.iter_mut().zip(hash.as_bytes()).for_each(|(o, b)| *o = *b);
-    out
 }
 
 impl Access {
@@ -120,7 +108,7 @@ impl Access {
     pub fn revoke(&self, root: &BlobHash) {
         let mut table = self.lock();
         table.granted.remove(root);
-        forget(&mut table, root);
+        table.revoked = table.revoked.wrapping_add(1);
     }
 
     /// Who may have this root; `None` when nobody was given it.
@@ -144,64 +132,29 @@ impl Access {
             Via::Lease(_) => return Verdict::No,
             Via::Root(root) => root,
         };
-        let mut table = self.lock();
-        let entitled = match table.granted.get(&root) {
+        let entitled = match self.lock().granted.get(&root) {
             Some(Audience::Members) => true,
             Some(Audience::Nodes(nodes)) => nodes.contains(&node),
             Some(Audience::Nobody) | None => false,
         };
-        if !entitled {
-            return Verdict::No;
-        }
-        if root == *hash {
-            return Verdict::Yes;
-        }
-        table.uses = table.uses.saturating_add(1);
-        let now = table.uses;
-        match table.listed.get_mut(&root) {
-            None => Verdict::Unlisted,
-            Some((list, used)) => {
-                *used = now;
-                if list.binary_search(&short(hash)).is_ok() {
-                    Verdict::Yes
-                } else {
-                    Verdict::No
-                }
-            }
+        match entitled {
+            false => Verdict::No,
+            true if root == *hash => Verdict::Yes,
+            true => Verdict::IfListed(root),
         }
     }
 
-    /// Takes in what a root's manifest lists (nothing for a root that is no folder). Older listings make room.
-    pub fn learn(&self, root: BlobHash, hashes: impl IntoIterator<Item = BlobHash>) {
-        let mut list: Vec<[u8; 16]> = hashes.into_iter().map(|h| short(&h)).collect();
-        list.sort_unstable();
-        list.dedup();
-        let bytes = list.len().saturating_mul(16);
-        let mut table = self.lock();
-        forget(&mut table, &root);
-        while table.listed_bytes.saturating_add(bytes) > MAX_LISTING_BYTES || table.listed.len() >= MAX_GRANTED {
-            let oldest = table.listed.iter().min_by_key(|(_, (_, used))| *used);
-            let Some(oldest) = oldest.map(|(root, _)| *root) else {
-                break;
-            };
-            forget(&mut table, &oldest);
-        }
-        table.uses = table.uses.saturating_add(1);
-        let now = table.uses;
-        table.listed_bytes = table.listed_bytes.saturating_add(bytes);
-        table.listed.insert(root, (list.into(), now));
-    }
-}
-
-fn forget(table: &mut Table, root: &BlobHash) {
-    if let Some((list, _)) = table.listed.remove(root) {
-        table.listed_bytes = table.listed_bytes.saturating_sub(list.len().saturating_mul(16));
+    /// Changes when something was taken back: what was allowed before is to be asked about again.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.lock().revoked
     }
 }
 
 fn join(before: Audience, more: Audience) -> (Audience, bool) {
     match (before, more) {
         (Audience::Members, _) | (_, Audience::Members) => (Audience::Members, true),
+        (Audience::Nobody, Audience::Nodes(more)) if more.len() > MAX_AUDIENCE => (Audience::Nobody, false),
         (Audience::Nobody, more) => (more, true),
         (before, Audience::Nobody) => (before, true),
         (Audience::Nodes(mut nodes), Audience::Nodes(more)) => {
@@ -230,40 +183,42 @@ mod tests {
     #[test]
     fn only_the_audience_gets_the_root_and_what_it_lists() {
         let access = Access::new(Arc::new(NoLeases));
-        let (root, listed, other) = (hash(1), hash(2), hash(3));
+        let (root, listed) = (hash(1), hash(2));
         let via = Via::Root(root);
         assert_eq!(access.check(node(1), via, &root), Verdict::No);
         assert!(access.grant(root, Audience::Nodes([node(1)].into())));
         assert!(access.grant(root, Audience::Nodes([node(2)].into())));
         for n in [1, 2] {
             assert_eq!(access.check(node(n), via, &root), Verdict::Yes);
-            assert_eq!(access.check(node(n), via, &listed), Verdict::Unlisted);
+            assert_eq!(access.check(node(n), via, &listed), Verdict::IfListed(root));
         }
         assert_eq!(access.check(node(3), via, &listed), Verdict::No);
-        access.learn(root, [listed]);
-        assert_eq!(access.check(node(1), via, &listed), Verdict::Yes);
-        assert_eq!(access.check(node(1), via, &other), Verdict::No);
         assert_eq!(access.check(node(1), Via::Root(listed), &listed), Verdict::No);
+        assert_eq!(
+            access.check(node(1), Via::Lease(LeaseId([1; 16])), &root),
+            Verdict::No
+        );
+        let before = access.revision();
         access.revoke(&root);
         assert_eq!(access.check(node(1), via, &root), Verdict::No);
-        assert_eq!(access.lock().listed_bytes, 0);
+        assert_ne!(access.revision(), before);
+        assert!(access.grant(root, Audience::Members));
+        assert_eq!(access.check(node(9), via, &root), Verdict::Yes);
     }
 
     #[test]
-    fn listings_are_held_to_their_bytes() {
+    fn an_audience_is_bounded() {
         let access = Access::new(Arc::new(NoLeases));
-        let many = (MAX_LISTING_BYTES / 16 / 2) as u32;
-        for root in 0..4_u8 {
-            access.learn(
-                hash(root),
-                (0..many).map(|n| {
-                    let mut h = [root; 32];
-                    h[..4].copy_from_slice(&n.to_le_bytes());
-                    BlobHash(h)
-                }),
-            );
-            assert!(access.lock().listed_bytes <= MAX_LISTING_BYTES);
-        }
-        assert_eq!(access.lock().listed.len(), 2);
+        let many = |from: u32| {
+            let nodes = (from..from + MAX_AUDIENCE as u32).map(|n| {
+                let mut id = [0; 32];
+                id[..4].copy_from_slice(&n.to_le_bytes());
+                NodeId(id)
+            });
+            Audience::Nodes(nodes.collect())
+        };
+        assert!(access.grant(hash(1), many(0)));
+        assert!(!access.grant(hash(1), many(1)));
+        assert_eq!(access.audience(&hash(1)), Some(many(0)));
     }
 }

@@ -19,6 +19,8 @@ pub struct Hint {
     pub node: NodeId,
     /// Where it listens, as multiaddresses; may be empty when it is connected or can be looked up.
     pub addrs: Vec<String>,
+    /// Whether it should have all of it (the sharer, the sender); others may have some or nothing yet.
+    pub whole: bool,
 }
 
 /// Where it goes.

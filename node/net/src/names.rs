@@ -93,7 +93,7 @@ fn hop(addr: &Multiaddr) -> Option<Transport> {
     }
 }
 
-/// The IP address that an address goes to directly.
+/// The IP address that an address goes to directly; none for ways through a relay, whose address it would be.
 pub(crate) fn ip(addr: &Multiaddr) -> Option<IpAddr> {
     if is_circuit(addr) {
         return None;
@@ -155,6 +155,15 @@ mod tests {
         }
         assert!(dialable(&plain));
         assert!(!dialable(&address("/ip4/0.0.0.0/tcp/4001").unwrap()));
+        assert_eq!(ip(&plain), Some(IpAddr::from([10, 0, 0, 1])));
+        let relayed = format!("/ip4/10.0.0.9/udp/4001/quic-v1/p2p/{peer}/p2p-circuit");
+        for (text, seen) in [
+            (relayed.as_str(), None),
+            ("/p2p-circuit", None),
+            ("/ip6/::ffff:10.0.0.2/tcp/1", Some(IpAddr::from([10, 0, 0, 2]))),
+        ] {
+            assert_eq!(ip(&text.parse().unwrap()), seen);
+        }
         assert!(!dialable(&address("/ip4/10.0.0.1/udp/0/quic-v1").unwrap()));
     }
 }

@@ -5,6 +5,7 @@
 //! at any instant leaves either the right blob or none. Nothing is synced: after a restart of the machine blobs
 //! are verified before their first use. Knows nothing of who may have a blob.
 
+mod adopt;
 mod async_streams;
 mod decode;
 mod encode;

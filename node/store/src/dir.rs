@@ -1,6 +1,6 @@
 //! The data folder: where everything lies, who may use it, which format it has.
 //!
-//! Layout: `format` · `lock` · `pid` · `boot` · `keys/` · `blobs/` · `journal/` · `ledger/` · `tasks/` · `run/`.
+//! Layout: `format` · `lock` · `pid` · `boot` · `keys/` · `blobs/` · `files/` · `journal/` · `ledger/` · `tasks/` · `run/`.
 //! Knows nothing of what is inside the sub-folders.
 
 use std::{
@@ -129,7 +129,7 @@ impl DataDir {
         }
         let lock = lock(&root)?;
         check_format(&root)?;
-        for sub in ["keys", "blobs", "journal", "ledger", "tasks", "run"] {
+        for sub in ["keys", "blobs", "files", "journal", "ledger", "tasks", "run"] {
             make_private(&root.join(sub))?;
         }
         let rebooted = note_boot(&root)?;
@@ -156,6 +156,12 @@ impl DataDir {
     #[must_use]
     pub fn blobs(&self) -> PathBuf {
         self.root.join("blobs")
+    }
+
+    /// Where what is known about files lies: rows, chaining values, bitmaps; not the files themselves.
+    #[must_use]
+    pub fn files(&self) -> PathBuf {
+        self.root.join("files")
     }
 
     /// Where the job journal lies.

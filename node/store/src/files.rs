@@ -1,29 +1,79 @@
 //! Files of any size as content by hash: where they are, which parts are here, how they come in and go out.
 //!
 //! Files are remembered by reference where they lie, or received straight to where they shall be; what is known
-//! about them (chaining values, bitmaps, rows) lies below `files/` in the data folder. Every group of 64 KiB is
-//! checked before it is kept. Knows nothing of who may have what, nor of where content comes from.
+//! about them lies below `files/` in the data folder: `index/` rows, `cvs/` chaining values, `folders/` tables,
+//! `partials/` bitmaps, `chunks/` lists of chunks. Every group of 64 KiB is checked before it is kept. Knows
+//! nothing of who may have what, nor of where content comes from.
 
+mod add;
+mod add_folder;
+mod add_known;
+mod beneath;
+mod chunks;
+mod copy;
+mod core;
+mod cvs;
 mod error;
+mod finish;
+mod folder_begin;
+mod folder_core;
+mod folder_finish;
+mod folder_partial;
+mod gc;
+mod hash;
+mod index;
+mod map;
+mod open;
+mod partial;
+mod place;
+mod receive;
+mod roots;
+mod rows;
+mod small;
+mod source;
+mod space;
+mod stamp;
+mod table;
 mod tree;
 mod types;
+mod walk;
 
+pub use add_known::{AddedEntries, Given};
+pub use beneath::Beneath;
+pub use copy::CopyRange;
 pub use error::FilesError;
+pub use folder_partial::FolderPartial;
+pub use partial::Partial;
+pub use place::Small;
+pub use roots::Lease;
+pub use source::Source;
 pub use types::{
     AddOptions, AddedPath, Collected, Content, ContentKind, Destination, PartialInfo, Report, Root, RootInfo,
 };
 
 use crate::{blobs::BlobStore, dir::DataDir};
-use hive_protocol::{ids::BlobHash, manifest::Manifest, time::Timestamp};
+use hive_protocol::{
+    ids::BlobHash,
+    manifest::{MAX_MANIFEST, Manifest},
+};
+use index::{Folder, Index};
+use rows::{Change, FolderRow, Loaded, Rows};
 use std::{
+    collections::BTreeSet,
+    fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// Left-out paths that are listed one by one; more are only counted.
 pub const MAX_SKIPPED: usize = 100;
 /// Days a partial is left alone before [`FileStore::gc`] may take it.
 pub const STALE_DAYS: u64 = 7;
+/// How names of files and folders being received end (they begin with a dot); adding a folder leaves them out.
+pub const PART_SUFFIX: &str = ".hive-part";
 
 /// Files and content. Clones share one store; all methods may be called from any thread and block on the disk.
 #[derive(Debug, Clone)]
@@ -32,129 +82,239 @@ pub struct FileStore(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     blobs: BlobStore,
-    root: PathBuf,
+    places: Places,
+    rows: Rows,
+    index: RwLock<Index>,
+    /// Held while rows and index change together.
+    change: Mutex<()>,
+    serial: AtomicU64,
+    space: space::Space,
 }
 
-/// Keeps content from being collected while it lives.
+/// Where things lie below `files/`.
 #[derive(Debug)]
-pub struct Lease {
-    store: FileStore,
-    hash: BlobHash,
+struct Places {
+    cvs: PathBuf,
+    folders: PathBuf,
+    partials: PathBuf,
+    chunks: PathBuf,
+    tmp: PathBuf,
 }
 
-impl Lease {
-    /// Turns the lease into a tag, leaving no moment in between in which the content could be collected.
-    ///
-    /// # Errors
-    /// Not here; the journal.
-    pub fn keep(self, tag: &str, until: Option<Timestamp>) -> Result<(), FilesError> {
-        self.store.keep(&self.hash, tag, until)
+impl Places {
+    fn make(root: &Path) -> Result<Self, FilesError> {
+        let place = |name: &str| -> Result<PathBuf, FilesError> {
+            let path = root.join(name);
+            fs::create_dir_all(&path).map_err(|e| FilesError::io("create", &path, e))?;
+            Ok(path)
+        };
+        let places = Self {
+            cvs: place("cvs")?,
+            folders: place("folders")?,
+            partials: place("partials")?,
+            chunks: place("chunks")?,
+            tmp: place("tmp")?,
+        };
+        for name in names(&places.tmp)? {
+            remove(&places.tmp.join(name))?;
+        }
+        Ok(places)
+    }
+
+    fn cvs_of(&self, hash: &BlobHash) -> PathBuf {
+        self.cvs.join(hash.hex())
+    }
+
+    fn folder_stem(&self, row: &FolderRow) -> PathBuf {
+        self.folders.join(rows::hex(&row.key()))
     }
 }
 
-/// Content open for reading. Stays readable when the content is removed.
-#[derive(Debug)]
-pub struct Source {
-    hash: BlobHash,
-    size: u64,
-}
-
-/// Content being received. Clones are one transfer; all methods may be called from several threads.
-#[derive(Debug, Clone)]
-pub struct Partial(Arc<BlobHash>);
-
-/// A folder being received.
-#[derive(Debug, Clone)]
-pub struct FolderPartial(Arc<BlobHash>);
-
-/// One copy within [`Partial::copy_from`]: bytes of an older version that may be those of this one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CopyRange {
-    /// First byte in the old content.
-    pub from: u64,
-    /// First byte in this content.
-    pub to: u64,
-    /// How many.
-    pub len: u64,
-}
-
-const NOT: FilesError = FilesError::Cancelled;
-
-#[allow(unused_variables, missing_docs, clippy::missing_errors_doc)]
 impl FileStore {
-    pub fn open(dir: &DataDir, blobs: BlobStore) -> Result<(Self, Report), FilesError> { Err(NOT) }
-    pub fn blobs(&self) -> &BlobStore { &self.0.blobs }
-    pub fn add_path(&self, path: &Path, options: &AddOptions<'_>, cancel: &AtomicBool) -> Result<AddedPath, FilesError> { Err(NOT) }
-    pub fn keep(&self, hash: &BlobHash, tag: &str, until: Option<Timestamp>) -> Result<(), FilesError> { Err(NOT) }
-    pub fn drop_tag(&self, hash: &BlobHash, tag: &str) -> Result<bool, FilesError> { Err(NOT) }
-    pub fn roots(&self) -> Vec<RootInfo> { Vec::new() }
-    pub fn root(&self, hash: &BlobHash) -> Option<RootInfo> { None }
-    pub fn lists(&self, root: &BlobHash, hash: &BlobHash) -> bool { false }
-    pub fn manifest(&self, hash: &BlobHash) -> Result<Manifest, FilesError> { Err(NOT) }
-    pub fn lease(&self, hash: &BlobHash) -> Lease { Lease { store: self.clone(), hash: *hash } }
-    pub fn gc(&self, dry_run: bool) -> Result<Collected, FilesError> { Err(NOT) }
-    pub fn verify(&self, hash: &BlobHash) -> Result<u64, FilesError> { Err(NOT) }
-    pub fn remove(&self, hash: &BlobHash) -> Result<bool, FilesError> { Err(NOT) }
-    pub fn partials(&self) -> Vec<PartialInfo> { Vec::new() }
-    pub fn content(&self, hash: &BlobHash) -> Option<Content> { None }
-    pub fn source(&self, hash: &BlobHash) -> Result<Source, FilesError> { Err(NOT) }
-    pub fn small(&self, hashes: &[BlobHash], out: &mut Vec<u8>, sizes: &mut Vec<u32>, cap: u64) -> Result<(), FilesError> { Err(NOT) }
-    pub fn chunks(&self, hash: &BlobHash) -> Result<Vec<([u8; 32], u32)>, FilesError> { Err(NOT) }
-    pub fn begin(&self, hash: &BlobHash, dest: &Destination, size_limit: u64) -> Result<Partial, FilesError> { Err(NOT) }
-    pub fn begin_folder(&self, hash: &BlobHash, manifest: &Manifest, dest: &Destination, size_limit: u64) -> Result<FolderPartial, FilesError> { Err(NOT) }
+    /// Opens what is known about files in a data folder.
+    ///
+    /// # Errors
+    /// The journal, I/O.
+    pub fn open(dir: &DataDir, blobs: BlobStore) -> Result<(Self, Report), FilesError> {
+        let root = dir.files();
+        let places = Places::make(&root)?;
+        let (rows, loaded) = Rows::open(&root.join("index"))?;
+        let store = Self(Arc::new(Inner {
+            blobs,
+            places,
+            rows,
+            index: RwLock::default(),
+            change: Mutex::new(()),
+            serial: AtomicU64::new(0),
+            space: space::Space::default(),
+        }));
+        let report = store.load(loaded)?;
+        Ok((store, report))
+    }
+
+    /// Where whole blobs lie.
+    #[must_use]
+    pub fn blobs(&self) -> &BlobStore {
+        &self.0.blobs
+    }
+
+    /// The manifest of a folder that is here, read and checked.
+    ///
+    /// # Errors
+    /// Not here, damaged, no manifest.
+    pub fn manifest(&self, hash: &BlobHash) -> Result<Arc<Manifest>, FilesError> {
+        if !self.0.blobs.has(hash) {
+            return Err(FilesError::NotFound { hash: *hash });
+        }
+        let bytes = self.0.blobs.read(hash, MAX_MANIFEST as u64)?;
+        Ok(Arc::new(Manifest::decode(&bytes)?))
+    }
+
+    fn load(&self, loaded: Loaded) -> Result<Report, FilesError> {
+        let mut report = Report {
+            problems: loaded.problems,
+            ..Report::default()
+        };
+        let (mut index, mut gone) = (Index::default(), Vec::new());
+        for row in loaded.references {
+            index.put_reference(row);
+        }
+        for row in loaded.folders {
+            let stem = self.0.places.folder_stem(&row);
+            match table::Table::open(&stem.with_extension("dir"))? {
+                Some(table) => {
+                    let folder = Folder {
+                        path: row.path.as_ref().map(rows::RowPath::path),
+                        row,
+                        table,
+                        stem,
+                    };
+                    index.folders.insert(folder.row.key(), Arc::new(folder));
+                }
+                None => {
+                    report.problems.push(format!(
+                        "the table of folder {} is gone; add the folder again",
+                        row.hash
+                    ));
+                    gone.push(row);
+                }
+            }
+        }
+        for row in loaded.roots {
+            index.roots.insert(row.hash, row);
+        }
+        for (id, row) in loaded.partials {
+            index.partials.insert(
+                id,
+                index::Slot {
+                    row,
+                    open: std::sync::Weak::new(),
+                },
+            );
+        }
+        let changes: Vec<_> = gone.iter().map(Change::NoFolder).collect();
+        self.0.rows.apply(&changes)?;
+        report.references = index.reference_count();
+        report.folders = index.folders.len();
+        *self.write_index() = index;
+        self.pin_all()?;
+        self.complete_finished(&mut report)?;
+        self.sweep()?;
+        report.partials = self.index().partials.len();
+        Ok(report)
+    }
+
+    /// Removes files that no row speaks of: what a kill left between two steps.
+    fn sweep(&self) -> Result<(), FilesError> {
+        let places = &self.0.places;
+        let (folders, partials, contents): (BTreeSet<_>, BTreeSet<_>, BTreeSet<_>) = {
+            let index = self.index();
+            let stem = |f: &Arc<Folder>| f.stem.file_name().map(|n| n.to_string_lossy().into_owned());
+            (
+                index.folders.values().filter_map(stem).collect(),
+                index.partials.keys().map(|id| rows::hex(id)).collect(),
+                self.cv_owners(&index),
+            )
+        };
+        for (place, known) in [
+            (&places.folders, &folders),
+            (&places.partials, &partials),
+            (&places.cvs, &contents),
+            (&places.chunks, &contents),
+        ] {
+            for name in names(place)? {
+                let stem = name.split('.').next().unwrap_or_default();
+                if !known.contains(stem) {
+                    remove(&place.join(&name))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Hashes whose cached lists may stay, in hexadecimal.
+    fn cv_owners(&self, index: &Index) -> BTreeSet<String> {
+        let places = &self.0.places;
+        let cached = [&places.cvs, &places.chunks]
+            .into_iter()
+            .filter_map(|p| names(p).ok());
+        cached
+            .flatten()
+            .filter(|name| {
+                let bytes = data_encoding::HEXLOWER
+                    .decode(name.as_bytes())
+                    .unwrap_or_default();
+                <[u8; 32]>::try_from(bytes).is_ok_and(|h| {
+                    let h = BlobHash(h);
+                    index.reference_size(&h).is_some()
+                        || self.0.blobs.has(&h)
+                        || index.folders_with(&h).next().is_some()
+                })
+            })
+            .collect()
+    }
+
+    fn index(&self) -> RwLockReadGuard<'_, Index> {
+        // Changed by short steps that cannot panic; the worst a panic elsewhere leaves is a stale row.
+        self.0.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_index(&self) -> RwLockWriteGuard<'_, Index> {
+        self.0.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self) -> MutexGuard<'_, ()> {
+        self.0.change.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A name in `tmp/` that nobody else uses.
+    fn temp(&self, kind: &str) -> PathBuf {
+        let n = self.0.serial.fetch_add(1, Ordering::Relaxed);
+        self.0.places.tmp.join(format!("{n}.{kind}"))
+    }
 }
 
-#[allow(unused_variables, missing_docs, clippy::missing_errors_doc)]
-impl Source {
-    pub fn hash(&self) -> BlobHash { self.hash }
-    pub fn size(&self) -> u64 { self.size }
-    pub fn has(&self, segment: u64, mask: u64) -> bool { false }
-    pub fn segment_cvs(&self) -> Result<Vec<[u8; 32]>, FilesError> { Err(NOT) }
-    pub fn group_cvs(&self, segment: u64) -> Result<Vec<[u8; 32]>, FilesError> { Err(NOT) }
-    pub fn read(&self, segment: u64, mask: u64, out: &mut Vec<u8>) -> Result<(), FilesError> { Err(NOT) }
-    pub fn read_range(&self, from: u64, to: u64, verified: bool, out: &mut Vec<u8>) -> Result<(), FilesError> { Err(NOT) }
+/// Names in a folder of ours; other than UTF-8 there are none.
+fn names(dir: &Path) -> Result<Vec<String>, FilesError> {
+    let failed = |e| FilesError::io("read", dir, e);
+    let mut all = Vec::new();
+    for item in fs::read_dir(dir).map_err(failed)? {
+        if let Ok(name) = item.map_err(failed)?.file_name().into_string() {
+            all.push(name);
+        }
+    }
+    Ok(all)
 }
 
-#[allow(unused_variables, missing_docs, clippy::missing_errors_doc)]
-impl Partial {
-    pub fn hash(&self) -> BlobHash { *self.0 }
-    /// `None` until the tree is set.
-    pub fn size(&self) -> Option<u64> { None }
-    pub fn set_tree(&self, size: u64, segment_cvs: &[[u8; 32]]) -> Result<(), FilesError> { Err(NOT) }
-    pub fn has_groups(&self, segment: u64) -> bool { false }
-    pub fn set_groups(&self, segment: u64, group_cvs: &[[u8; 32]]) -> Result<(), FilesError> { Err(NOT) }
-    /// Mask of the groups still to come.
-    pub fn missing(&self, segment: u64) -> u64 { 0 }
-    /// One bit per segment that is whole.
-    pub fn bitmap(&self) -> Vec<u8> { Vec::new() }
-    pub fn bytes_here(&self) -> u64 { 0 }
-    pub fn is_whole(&self) -> bool { false }
-    pub fn write(&self, segment: u64, group: u32, bytes: &[u8]) -> Result<bool, FilesError> { Err(NOT) }
-    /// The groups of the mask back to back. Returns the mask of those that were right; Err(Corrupt) only if none.
-    pub fn write_mask(&self, segment: u64, mask: u64, bytes: &[u8]) -> Result<u64, FilesError> { Err(NOT) }
-    /// Groups of this segment that are all zeros and can be had without asking anybody.
-    pub fn fill_zeros(&self, segment: u64) -> Result<u64, FilesError> { Err(NOT) }
-    pub fn copy_from(&self, old: &Source, ranges: &[CopyRange]) -> Result<u64, FilesError> { Err(NOT) }
-    pub fn read_range(&self, from: u64, to: u64, out: &mut Vec<u8>) -> Result<(), FilesError> { Err(NOT) }
-    pub fn checkpoint(&self) -> Result<(), FilesError> { Err(NOT) }
-    pub fn sync(&self) -> Result<(), FilesError> { Err(NOT) }
-    pub fn finish(&self, mode: Option<u32>, mtime_ns: Option<i64>) -> Result<Root, FilesError> { Err(NOT) }
-    pub fn abandon(&self, keep: bool) -> Result<(), FilesError> { Err(NOT) }
-}
-
-#[allow(unused_variables, missing_docs, clippy::missing_errors_doc)]
-impl FolderPartial {
-    pub fn hash(&self) -> BlobHash { *self.0 }
-    /// Takes what is here already (other folders, references, blobs) instead of asking; returns bytes.
-    pub fn fill_from_store(&self, cancel: &AtomicBool) -> Result<u64, FilesError> { Err(NOT) }
-    /// Entries (indices into the manifest) whose content is still to come, each content once, after `after`.
-    pub fn wanted(&self, after: Option<u32>, limit: usize) -> Vec<(u32, BlobHash, u64)> { Vec::new() }
-    pub fn bytes_here(&self) -> u64 { 0 }
-    pub fn is_whole(&self) -> bool { false }
-    /// Small contents (at most 64 KiB each), all entries of the same content are written. Returns those with wrong bytes.
-    pub fn write_small(&self, batch: &[(u32, &[u8])]) -> Result<Vec<u32>, FilesError> { Err(NOT) }
-    /// A larger content; its `finish` ticks off the entry.
-    pub fn begin_entry(&self, entry: u32) -> Result<Partial, FilesError> { Err(NOT) }
-    pub fn finish(&self) -> Result<Root, FilesError> { Err(NOT) }
-    pub fn abandon(&self, keep: bool) -> Result<(), FilesError> { Err(NOT) }
+/// Removes a file or a folder of ours; one that is gone is fine.
+fn remove(path: &Path) -> Result<(), FilesError> {
+    let result = match fs::symlink_metadata(path) {
+        Ok(m) if m.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(e) => Err(e),
+    };
+    match result {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(FilesError::io("remove", path, e)),
+        _ => Ok(()),
+    }
 }

@@ -4,6 +4,8 @@
 //! notices are due where (`notices`), and how a folder becomes another one (`mirror`). Must not know sockets, disks
 //! or clocks; bytes never pass through it.
 
+pub mod delta;
+pub mod limits;
 pub mod mirror;
 pub mod notices;
 pub mod swarm;

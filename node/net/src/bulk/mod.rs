@@ -29,7 +29,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{Arc, OnceLock},
 };
-use tokio::{net::TcpListener, task::AbortHandle};
+use tokio::task::AbortHandle;
 
 /// Bulk streams open at a time in all. A direct one costs two kernel buffers and, while busy, some 250 KB of ours.
 pub(crate) const MAX_STREAMS: usize = 1024;
@@ -95,10 +95,10 @@ pub(crate) async fn start(
     };
     let tls = tls::Tls::new(key)?;
     let (mut listeners, mut doors) = (Vec::new(), Vec::new());
-    for ip in ips {
+    for ip in uncovered(&ips) {
         let wanted = SocketAddr::new(ip, port);
         let told = |e| explain(&format!("{wanted} (bulk)"), &e);
-        let listener = TcpListener::bind(wanted).await.map_err(told)?;
+        let listener = socket::listen(wanted).map_err(told)?;
         doors.push(listener.local_addr().map_err(told)?);
         listeners.push(listener);
     }
@@ -113,4 +113,42 @@ pub(crate) async fn start(
     // Called once, at start: there is nothing set that could be in the way.
     let _ = shared.bulk.on.set(On { tls, doors, keeper });
     Ok(())
+}
+
+/// The addresses without those that another one, "any address", covers already.
+fn uncovered(ips: &BTreeSet<IpAddr>) -> impl Iterator<Item = IpAddr> {
+    let any = |like: &IpAddr| {
+        ips.iter()
+            .any(|ip| ip.is_unspecified() && ip.is_ipv4() == like.is_ipv4())
+    };
+    ips.iter()
+        .copied()
+        .filter(move |ip| ip.is_unspecified() || !any(ip))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn any_address_covers_the_others_of_its_kind() {
+        let of = |list: &[&str]| {
+            let ips = list.iter().map(|ip| ip.parse().unwrap()).collect();
+            uncovered(&ips).map(|ip| ip.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&["0.0.0.0", "10.0.0.1", "::1"]), ["0.0.0.0", "::1"]);
+        assert_eq!(of(&["10.0.0.1", "127.0.0.1"]), ["10.0.0.1", "127.0.0.1"]);
+        assert_eq!(of(&["::", "::1", "10.0.0.1"]), ["10.0.0.1", "::"]);
+    }
+
+    #[tokio::test]
+    async fn both_kinds_of_any_address_share_a_port() {
+        let four = socket::listen("0.0.0.0:0".parse().unwrap()).unwrap();
+        let port = four.local_addr().unwrap().port();
+        match socket::listen(SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), port)) {
+            Ok(six) => assert_eq!(six.local_addr().unwrap().port(), port),
+            Err(e) => assert_ne!(e.kind(), std::io::ErrorKind::AddrInUse, "{e}"),
+        }
+    }
 }

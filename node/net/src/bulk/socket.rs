@@ -1,7 +1,10 @@
 //! The TCP socket of a bulk connection.
 
-use std::{io, time::Duration};
-use tokio::{io::BufReader, net::TcpStream};
+use std::{io, net::SocketAddr, time::Duration};
+use tokio::{
+    io::BufReader,
+    net::{TcpListener, TcpSocket, TcpStream},
+};
 
 /// A silent connection is asked for a sign of life after this time,
 const IDLE: Duration = Duration::from_secs(10);
@@ -16,6 +19,23 @@ const READ: usize = 128 << 10;
 
 /// The socket with what was read ahead.
 pub(super) type Socket = BufReader<TcpStream>;
+
+/// Connections the kernel keeps for us until they are accepted.
+const BACKLOG: u32 = 1024;
+
+/// Listens on exactly this address: one of IPv6 does not take IPv4's, too.
+pub(super) fn listen(at: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if at.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        let socket = TcpSocket::new_v6()?;
+        rustix::net::sockopt::set_ipv6_v6only(&socket, true)?;
+        socket
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(at)?;
+    socket.listen(BACKLOG)
+}
 
 /// Sets a fresh connection up. Buffer sizes are left to the kernel, which fits them to the path.
 pub(super) fn prepare(tcp: TcpStream) -> io::Result<Socket> {

@@ -20,7 +20,7 @@ pub enum BulkPath {
     Direct,
     /// A stream of the mesh.
     Mesh {
-        /// Whether through a relay (relays are not used yet: always false).
+        /// Whether the mesh connection goes through a relay.
         relayed: bool,
     },
 }
@@ -33,13 +33,42 @@ enum Io {
         // Boxed, both: the state of TLS is some kilobytes and streams are moved about.
         tls: Box<TlsStream<Socket>>,
         quota: Option<Quota>,
+        /// An error met behind bytes that had to be handed out first.
+        broken: Option<io::Error>,
     },
     Mesh(Box<NetStream>),
 }
 
+impl Io {
+    /// Reads until the buffer is full or nothing more is there: TLS alone gives one record, at most 16 KiB, a time.
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let (tls, broken) = match self {
+            Self::Direct { tls, broken, .. } => (tls, broken),
+            Self::Mesh(stream) => return Pin::new(stream).poll_read(cx, buf),
+        };
+        if let Some(error) = broken.take() {
+            return Poll::Ready(Err(error));
+        }
+        let first = buf.filled().len();
+        loop {
+            let before = buf.filled().len();
+            match Pin::new(&mut *tls).poll_read(cx, buf) {
+                Poll::Ready(Ok(())) if buf.filled().len() > before && buf.remaining() > 0 => {}
+                Poll::Ready(Err(error)) if before > first => {
+                    *broken = Some(error);
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Pending if before > first => return Poll::Ready(Ok(())),
+                other => return other,
+            }
+        }
+    }
+}
+
 /// A stream for many bytes, both ways, in order, with back-pressure. Dropping it ends it; `shutdown` ends the
 /// writing side only. It breaks with [`io::ErrorKind::ConnectionAborted`] when the peer is a member no longer or
-/// this network shuts down. Write in pieces of 64 KiB or more where you can.
+/// this network shuts down. Write in pieces of 64 KiB or more where you can, read into buffers of that size, and
+/// flush before you wait for an answer: what is written may stay in a buffer until then.
 pub struct BulkStream {
     io: Io,
     node: NodeId,
@@ -76,7 +105,11 @@ impl BulkStream {
         link.with_socket(socket.as_fd().try_clone_to_owned()?);
         let tls = Box::new(tls);
         Ok(Self {
-            io: Io::Direct { tls, quota: None },
+            io: Io::Direct {
+                tls,
+                quota: None,
+                broken: None,
+            },
             node,
             protocol,
             link,
@@ -106,10 +139,12 @@ impl BulkStream {
 
     /// Which way it goes.
     #[must_use]
-    pub const fn path(&self) -> BulkPath {
+    pub fn path(&self) -> BulkPath {
         match &self.io {
             Io::Direct { .. } => BulkPath::Direct,
-            Io::Mesh(_) => BulkPath::Mesh { relayed: false },
+            Io::Mesh(stream) => BulkPath::Mesh {
+                relayed: stream.remote_ip().is_none(),
+            },
         }
     }
 
@@ -180,11 +215,7 @@ impl AsyncRead for BulkStream {
             return Poll::Ready(Err(ended()));
         }
         let before = buf.filled().len();
-        let step = match &mut this.io {
-            Io::Direct { tls, .. } => Pin::new(tls).poll_read(cx, buf),
-            Io::Mesh(stream) => Pin::new(stream).poll_read(cx, buf),
-        };
-        match step {
+        match this.io.read(cx, buf) {
             Poll::Pending if this.link.reader_waits(cx.waker()) => Poll::Ready(Err(ended())),
             // A socket shut down from outside looks like an end, or like an error of its own.
             Poll::Ready(_) if this.link.ended() => Poll::Ready(Err(ended())),

@@ -2,7 +2,7 @@
 
 use crate::{
     bulk::{PROTOCOL, pair, serve, two},
-    mesh::{TestNode, member, secret, soon, start, until},
+    mesh::{TestNode, member, member_with, secret, soon, start, until},
 };
 use hive_net::{BulkPath, frame};
 use hive_protocol::{
@@ -358,8 +358,22 @@ async fn tokens_and_answers_are_bounded_for_each_peer() {
 /// Two at once with every combination of who dialed the mesh connection, on QUIC and TCP.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_sides_of_any_mesh_connection_can_open() {
-    for (seed, quic) in [(212, true), (214, false)] {
-        let (a, b) = (member(seed).await, member(seed + 1).await);
+    for (seed, quic, ip) in [
+        (212, true, "ip4/127.0.0.1"),
+        (214, false, "ip4/127.0.0.1"),
+        (216, true, "ip6/::1"),
+    ] {
+        let at = |seed| {
+            member_with(seed, move |config| {
+                let listen = ["udp/0/quic-v1", "tcp/0"].map(|rest| format!("/{ip}/{rest}"));
+                config.listen = hive_net::ListenAddrs::Exactly(listen.to_vec());
+            })
+        };
+        if ip.starts_with("ip6") && std::net::TcpListener::bind("[::1]:0").is_err() {
+            println!("no IPv6 here");
+            continue;
+        }
+        let (a, b) = (at(seed).await, at(seed + 1).await);
         let (mut at_a, mut at_b) = (serve(&a), serve(&b));
         let addrs = if quic { a.quic() } else { a.tcp() };
         b.net.dial(a.id(), addrs).await.unwrap();

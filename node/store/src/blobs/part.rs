@@ -31,6 +31,11 @@ impl Temp {
             published: false,
         }
     }
+
+    /// It has been renamed: nothing is to be removed.
+    pub(super) fn keep(mut self) {
+        self.published = true;
+    }
 }
 
 impl Drop for Temp {

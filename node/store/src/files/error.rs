@@ -149,6 +149,16 @@ pub enum FilesError {
     /// The quota refuses.
     #[error(transparent)]
     Quota(#[from] QuotaExceeded),
+    /// The daemon may not do that there.
+    #[error("cannot {what} {}: {why}", .path.display())]
+    Denied {
+        /// What was tried.
+        what: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Permissions, or a file system that is read-only.
+        why: &'static str,
+    },
     /// Any other refusal of the file system.
     #[error("cannot {what} {}: {source}", .path.display())]
     Io {
@@ -188,6 +198,7 @@ impl FilesError {
             Self::Blob(e) => e.code(),
             Self::Journal(e) => e.code(),
             Self::Quota(e) => e.code(),
+            Self::Denied { .. } => "file.denied",
             Self::Io { .. } => "store.io",
         }
     }
@@ -203,7 +214,10 @@ impl FilesError {
         use rustix::io::Errno;
         let path = path.to_path_buf();
         let raw = source.raw_os_error();
-        if [Errno::LOOP, Errno::XDEV].iter().any(|e| raw == Some(e.raw_os_error())) {
+        if [Errno::LOOP, Errno::XDEV]
+            .iter()
+            .any(|e| raw == Some(e.raw_os_error()))
+        {
             return Self::BadDestination {
                 path,
                 why: "a link on the way",
@@ -218,6 +232,16 @@ impl FilesError {
             io::ErrorKind::NotADirectory => Self::BadDestination {
                 path,
                 why: "something on the way is not a folder",
+            },
+            io::ErrorKind::PermissionDenied => Self::Denied {
+                what,
+                path,
+                why: "the daemon has no permission",
+            },
+            io::ErrorKind::ReadOnlyFilesystem => Self::Denied {
+                what,
+                path,
+                why: "the file system is read-only",
             },
             _ => Self::Io { what, path, source },
         }

@@ -5,7 +5,7 @@ use blake3::{
     hazmat::{HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root},
 };
 use hive_protocol::{
-    file::{GROUP, GROUPS_PER_SEGMENT, groups_of, segments},
+    file::{GROUP, groups_of, segments},
     ids::BlobHash,
 };
 
@@ -13,8 +13,6 @@ use hive_protocol::{
 pub(crate) type Cv = [u8; 32];
 /// [`GROUP`] as a length in memory.
 pub(crate) const GROUP_LEN: usize = GROUP as usize;
-/// Groups of a segment as a length in memory.
-pub(crate) const PER_SEGMENT: usize = GROUPS_PER_SEGMENT as usize;
 
 /// The chaining value of a group of content of several groups, which starts at byte `offset`.
 pub(crate) fn group_cv(offset: u64, bytes: &[u8]) -> Cv {
@@ -47,7 +45,8 @@ pub(crate) fn merge(cvs: &[Cv], root: bool) -> Option<Cv> {
 pub(crate) fn segments_match(hash: &BlobHash, size: u64, cvs: &[Cv]) -> bool {
     let n = segments(size);
     if n == 1 {
-        return cvs.is_empty();
+        // Without values only the size nothing has can be told.
+        return cvs.is_empty() && (size > 0 || *hash == BlobHash::of(b""));
     }
     cvs.len() as u64 == n && merge(cvs, true) == Some(hash.0)
 }
@@ -97,7 +96,10 @@ mod tests {
             };
             groups.push((0..groups_of(size, s)).map(of).collect::<Vec<_>>());
         }
-        let segs = groups.iter().map(|g| merge(g, groups.len() == 1).unwrap()).collect();
+        let segs = groups
+            .iter()
+            .map(|g| merge(g, groups.len() == 1).unwrap())
+            .collect();
         (groups, segs)
     }
 

@@ -46,6 +46,8 @@ pub struct AddOptions<'a> {
     pub tag: Option<&'a str>,
     /// Until when the tag keeps it; for ever when `None`.
     pub until: Option<Timestamp>,
+    /// Names directly below a folder that are left out without a word.
+    pub exclude: &'a [&'a str],
     /// Called with the number of further bytes done, from several threads.
     pub progress: Option<&'a (dyn Fn(u64) + Sync)>,
 }

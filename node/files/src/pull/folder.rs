@@ -1,0 +1,273 @@
+//! A transfer of a folder: its manifest, then many small files at a time and several large ones at once.
+
+use crate::{
+    error::PullError,
+    pull::{
+        board::Board,
+        content::{Content, ContentPull},
+        keep::{Keeper, blocking},
+        observe::{Sum, while_shown},
+        report::ContentReport,
+        run::Engine,
+        single,
+        small::{Small, SmallFiles, SmallPull},
+    },
+    request::{Existing, Target},
+    transfer::{Open, Pulled, Transfer},
+    view::Stage,
+};
+use hive_protocol::{
+    file::{MAX_SMALL, Via},
+    ids::BlobHash,
+    manifest::{MAX_MANIFEST, Manifest},
+};
+use hive_store::files::{Destination, FolderPartial};
+use std::{
+    collections::VecDeque,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::{sync::watch, task::JoinSet};
+
+/// Large files of one folder at a time: enough to hide the ends of one behind the middles of others.
+const AT_ONCE: usize = 4;
+/// Entries looked at in one go.
+const PAGE: usize = 4096;
+
+/// Pulls a folder to its destination.
+///
+/// # Errors
+/// As [`crate::Transfer::done`].
+pub async fn pull(engine: &Engine, transfer: &Transfer) -> Result<Pulled, PullError> {
+    let request = transfer.request();
+    let Target::Path(path) = request.target.clone() else {
+        return Err(PullError::Request("a folder needs a path to go to".to_owned()));
+    };
+    let manifest = manifest(engine, transfer).await?;
+    let (total, files) = (manifest.total_bytes(), manifest.files() as u64);
+    if total > request.max_bytes {
+        return Err(PullError::TooLarge {
+            hash: request.root,
+            size: total,
+            limit: request.max_bytes,
+        });
+    }
+    let folder = begin(engine, transfer, &path, manifest).await?;
+    transfer.opened(Open::Folder(folder.clone()));
+    transfer.show(|v| (v.total, v.files) = (total, files));
+    let filled = folder.clone();
+    blocking(move || filled.fill_from_store(&std::sync::atomic::AtomicBool::new(false))).await??;
+    let reused = folder.bytes_here();
+    let board = Arc::new(Board::default());
+    let missing = count_missing(&folder).await?;
+    board.found(files.saturating_sub(missing));
+    let sum = {
+        let (board, folder) = (Arc::clone(&board), folder.clone());
+        move || {
+            let sum = board.sum();
+            Sum {
+                here: folder.bytes_here(),
+                total: Some(total),
+                reused,
+                files: (sum.files.0, files),
+                ..sum
+            }
+        }
+    };
+    let work = fetch(engine, transfer, &folder, request.via(), &board);
+    while_shown(transfer, &engine.limits, sum, work).await?;
+    transfer.show(|v| v.stage = Stage::Finishing);
+    blocking(move || folder.finish()).await??;
+    drop(transfer.take_open());
+    Ok(Pulled {
+        root: request.root,
+        folder: true,
+        path: Some(path),
+        bytes: total,
+        fetched: board.sum().fetched,
+        reused,
+        files,
+    })
+}
+
+/// The manifest, fetched if it is not here.
+async fn manifest(engine: &Engine, transfer: &Transfer) -> Result<Arc<Manifest>, PullError> {
+    let request = transfer.request();
+    let content = Content {
+        hash: request.root,
+        via: request.via(),
+        size: None,
+        max_size: MAX_MANIFEST as u64,
+    };
+    single::into_store(engine, transfer, content).await?;
+    let (store, root) = (engine.store.clone(), request.root);
+    Ok(blocking(move || store.manifest(&root)).await??)
+}
+
+async fn begin(
+    engine: &Engine,
+    transfer: &Transfer,
+    path: &std::path::Path,
+    manifest: Arc<Manifest>,
+) -> Result<FolderPartial, PullError> {
+    let request = transfer.request();
+    let destination = Destination {
+        path: Some(path.to_path_buf()),
+        overwrite: request.existing == Existing::Replace,
+        tag: Some(engine.tag(transfer)),
+        ..Destination::default()
+    };
+    let (store, root, limit) = (engine.store.clone(), request.root, request.max_bytes);
+    Ok(blocking(move || store.begin_folder(&root, &manifest, &destination, limit)).await??)
+}
+
+async fn count_missing(folder: &FolderPartial) -> Result<u64, PullError> {
+    let folder = folder.clone();
+    blocking(move || {
+        let (mut after, mut count) = (None, 0);
+        loop {
+            let page = folder.wanted(after, PAGE);
+            let Some(last) = page.last() else {
+                return count;
+            };
+            after = Some(last.0);
+            count += page.len() as u64;
+        }
+    })
+    .await
+}
+
+/// The folder's missing entries of one kind, page by page.
+struct Entries {
+    folder: FolderPartial,
+    small: bool,
+    after: Mutex<Option<u32>>,
+}
+
+impl Entries {
+    fn page(&self) -> Vec<Small> {
+        let mut after = self.after.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let page = self.folder.wanted(*after, PAGE);
+            let Some(last) = page.last() else {
+                return Vec::new();
+            };
+            *after = Some(last.0);
+            let mine: Vec<Small> = page
+                .into_iter()
+                .filter(|e| (e.2 <= MAX_SMALL) == self.small)
+                .collect();
+            if !mine.is_empty() {
+                return mine;
+            }
+        }
+    }
+}
+
+impl SmallFiles for Entries {
+    fn more(&self) -> Result<Vec<Small>, PullError> {
+        Ok(self.page())
+    }
+
+    fn keep(&self, files: &[(u32, &[u8])]) -> Result<Vec<u32>, PullError> {
+        Ok(self.folder.write_small(files)?)
+    }
+}
+
+async fn fetch(
+    engine: &Engine,
+    transfer: &Transfer,
+    folder: &FolderPartial,
+    via: Via,
+    board: &Arc<Board>,
+) -> Result<(), PullError> {
+    let entries = |small| Entries {
+        folder: folder.clone(),
+        small,
+        after: Mutex::new(None),
+    };
+    let small = SmallPull::new(
+        engine.clone(),
+        transfer.clone(),
+        via,
+        Arc::new(entries(true)),
+        Arc::clone(board),
+    );
+    let large = fetch_large(engine, transfer, Arc::new(entries(false)), via, board);
+    tokio::try_join!(small.run(), large)?;
+    Ok(())
+}
+
+async fn fetch_large(
+    engine: &Engine,
+    transfer: &Transfer,
+    entries: Arc<Entries>,
+    via: Via,
+    board: &Arc<Board>,
+) -> Result<(), PullError> {
+    let mut waiting: VecDeque<Small> = VecDeque::new();
+    let mut running = JoinSet::new();
+    let mut exhausted = false;
+    loop {
+        if waiting.is_empty() && !exhausted {
+            let entries = Arc::clone(&entries);
+            waiting.extend(blocking(move || entries.page()).await?);
+            exhausted = waiting.is_empty();
+        }
+        while running.len() < AT_ONCE {
+            let Some((entry, hash, size)) = waiting.pop_front() else {
+                break;
+            };
+            let (engine, transfer, board) = (engine.clone(), transfer.clone(), Arc::clone(board));
+            let folder = entries.folder.clone();
+            running.spawn(
+                async move { one(&engine, &transfer, &folder, (entry, hash, size), via, &board).await },
+            );
+        }
+        match running.join_next().await {
+            Some(done) => done.map_err(|_| PullError::Stopped)??,
+            None if exhausted && waiting.is_empty() => return Ok(()),
+            None => {}
+        }
+    }
+}
+
+async fn one(
+    engine: &Engine,
+    transfer: &Transfer,
+    folder: &FolderPartial,
+    (entry, hash, size): (u32, BlobHash, u64),
+    via: Via,
+    board: &Arc<Board>,
+) -> Result<(), PullError> {
+    let folder = folder.clone();
+    let partial = blocking(move || folder.begin_entry(entry)).await??;
+    let (report, seen) = watch::channel(ContentReport::default());
+    board.begin(entry, seen);
+    let content = Content {
+        hash,
+        via,
+        size: Some(size),
+        max_size: size,
+    };
+    let keeper = Arc::new(Keeper::new(partial.clone()));
+    let pull = ContentPull::new(
+        engine.means.clone(),
+        content,
+        keeper,
+        transfer.0.providers.clone(),
+        report,
+    );
+    let result = pull.run(transfer.0.wish.subscribe()).await;
+    board.end(entry, result.is_ok());
+    result?;
+    // Mode and time are the manifest's: the folder knows them.
+    blocking(move || partial.finish(None, None)).await??;
+    Ok(())
+}
+
+/// Where the folder of a path is.
+pub fn parent(path: &std::path::Path) -> PathBuf {
+    path.parent()
+        .map_or_else(PathBuf::new, std::path::Path::to_path_buf)
+}

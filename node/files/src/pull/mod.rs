@@ -1,0 +1,22 @@
+//! Pulling: what a transfer does from its first question to its last rename.
+
+mod answer;
+mod board;
+mod content;
+mod delta;
+mod folder;
+mod job;
+mod keep;
+mod lane;
+mod links;
+mod list;
+mod observe;
+mod report;
+mod run;
+mod single;
+mod small;
+
+pub use content::{Means, Wish};
+pub use keep::blocking;
+pub use links::Links;
+pub use run::{Engine, MAX_RUNNING, run};

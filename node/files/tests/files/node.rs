@@ -1,0 +1,196 @@
+//! Nodes for tests and measurements: real networks on loopback, real stores, real credentials.
+
+#![allow(dead_code)]
+
+use hive_files::{Config, Deps, Evidence, Files, Hint, NoLeases};
+use hive_net::{Config as NetConfig, Gate, Limits, ListenAddrs, NetEvents, NetHandle, spawn};
+use hive_protocol::{
+    credential::Credential,
+    ids::{AccountId, NetworkId, NodeId},
+    keys::{SecretKey, Signed},
+    member::{Hello, Verdict},
+    resources::Role,
+    time::{Millis, Timestamp},
+};
+use hive_store::{BlobStore, DataDir, DiskBudget, SledJournal, files::FileStore};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+pub const MESH: NetworkId = NetworkId([7; 32]);
+/// Nothing in these tests takes longer unless it is broken.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+/// Disk quota of a test's store.
+const QUOTA: u64 = 64 << 30;
+
+/// Lets members in.
+pub struct TestGate {
+    credential: Signed<Credential>,
+}
+
+impl Gate for TestGate {
+    fn hello(&self, listen: Vec<String>) -> Hello {
+        Hello {
+            network: MESH,
+            credential: Some(self.credential.clone()),
+            listen,
+            version: "test".into(),
+            now: now(),
+        }
+    }
+
+    fn judge(&self, node: NodeId, hello: &Hello) -> Verdict {
+        let refused = |detail: String| Verdict::Refused {
+            code: "member.forged".into(),
+            detail,
+        };
+        let Some(credential) = &hello.credential else {
+            return refused("no credential".into());
+        };
+        let authority = NodeId(authority().public());
+        match Credential::check(credential, &[authority], MESH, node, now()) {
+            Ok(_) => Verdict::Welcome,
+            Err(e) => refused(e.to_string()),
+        }
+    }
+}
+
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Timestamp(since.as_millis() as u64)
+}
+
+fn authority() -> SecretKey {
+    SecretKey::from_seed(&[255; 32])
+}
+
+pub fn secret(seed: u8) -> SecretKey {
+    SecretKey::from_seed(&[seed; 32])
+}
+
+pub fn id(seed: u8) -> NodeId {
+    NodeId(secret(seed).public())
+}
+
+fn credential(node: NodeId) -> Signed<Credential> {
+    let document = Credential {
+        network: MESH,
+        node,
+        account: AccountId([1; 32]),
+        name: "test".into(),
+        score: 50,
+        containers: false,
+        roles: vec![Role::Worker],
+        issued: now(),
+        expires: now() + Millis::hours(2),
+    };
+    Signed::sign(&authority(), &document).unwrap()
+}
+
+/// A network of its own on loopback.
+pub async fn net(seed: u8) -> (NetHandle, NetEvents) {
+    let gate = Arc::new(TestGate {
+        credential: credential(id(seed)),
+    });
+    spawn(NetConfig {
+        secret: secret(seed),
+        network: MESH,
+        listen: ListenAddrs::Loopback(0),
+        kad_server: true,
+        limits: Limits::default(),
+        version: "test".into(),
+        gate,
+        bulk: hive_net::BulkListen::default(),
+    })
+    .await
+    .unwrap()
+}
+
+/// A node that serves and pulls.
+pub struct TestNode {
+    pub net: NetHandle,
+    pub files: Files,
+    pub dir: PathBuf,
+    pub evidence: Arc<Mutex<Vec<Evidence>>>,
+}
+
+/// A node with this seed that keeps its data below this folder.
+pub async fn start(seed: u8, dir: &Path) -> TestNode {
+    start_with(seed, dir, Config::default()).await
+}
+
+pub async fn start_with(seed: u8, dir: &Path, config: Config) -> TestNode {
+    let (net, mut events) = net(seed).await;
+    tokio::spawn(async move { while events.next().await.is_some() {} });
+    let (store, journal) = open(&dir.join("data"));
+    let evidence: Arc<Mutex<Vec<Evidence>>> = Arc::default();
+    let seen = Arc::clone(&evidence);
+    let deps = Deps {
+        net: net.clone(),
+        store,
+        journal: Arc::new(journal),
+        clock: Arc::new(now),
+        leases: Arc::new(NoLeases),
+        on_evidence: Arc::new(move |e| seen.lock().unwrap().push(e)),
+        seed: u64::from(seed) * 7919,
+    };
+    let files = Files::new(deps, config).unwrap();
+    TestNode {
+        net,
+        files,
+        dir: dir.to_path_buf(),
+        evidence,
+    }
+}
+
+/// The store and the journal of a data folder.
+pub fn open(data: &Path) -> (FileStore, SledJournal) {
+    let dir = DataDir::open(data).unwrap();
+    let (blobs, _) = BlobStore::open_in(&dir, DiskBudget::new(QUOTA)).unwrap();
+    let (store, report) = FileStore::open(&dir, blobs).unwrap();
+    assert!(report.problems.is_empty(), "{report:?}");
+    let (journal, alarm) = SledJournal::open(&data.join("transfers"), hive_files::TREES).unwrap();
+    assert!(alarm.is_none(), "{alarm:?}");
+    // The lock on the folder is the test's own business.
+    std::mem::forget(dir);
+    (store, journal)
+}
+
+impl TestNode {
+    pub fn id(&self) -> NodeId {
+        self.net.me()
+    }
+
+    /// This node as a provider that has all of it.
+    pub fn hint(&self) -> Hint {
+        Hint {
+            node: self.id(),
+            addrs: self.net.listen_addrs(),
+            whole: true,
+        }
+    }
+
+    /// A path in this node's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+}
+
+/// Fails when this takes longer than the deadline.
+pub async fn soon<T>(what: &str, doing: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, doing).await {
+        Ok(done) => done,
+        Err(_) => panic!("not within the deadline: {what}"),
+    }
+}
+
+/// Bytes that do not repeat and cannot be compressed.
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut out = vec![0; len];
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&seed.to_le_bytes());
+    hasher.finalize_xof().fill(&mut out);
+    out
+}

@@ -1,0 +1,1 @@
+//! The swarm core alone: inputs in, effects compared.
