@@ -19,6 +19,7 @@ mod folder_begin;
 mod folder_core;
 mod folder_finish;
 mod folder_partial;
+mod folder_table;
 mod gc;
 mod hash;
 mod index;

@@ -442,3 +442,80 @@ fn tags_leases_and_what_goes() {
     assert!(a.store.gc(false).unwrap().roots.iter().any(|x| x.0.hash == r));
     assert!(a.store.content(&r).is_none() && path.exists());
 }
+
+#[test]
+fn collecting_while_something_comes() {
+    let (a, b) = (Node::new(), Node::new());
+    let data = noise(11, 300_000);
+    let path = a.file("f/x", &data);
+    let (file, folder) = (a.add(&path).root.hash, a.add(&a.path("f")).root.hash);
+    let p = b.begin(&file, None);
+    let s = a.store.source(&file).unwrap();
+    p.set_tree(s.size(), &[]).unwrap();
+    let m = b.begin(&folder, None);
+    transfer(&a.store.source(&folder).unwrap(), &m);
+    let lease = b.store.lease(&folder);
+    m.finish(None, None).unwrap();
+    let collect = || {
+        b.store.gc(false).unwrap();
+        b.store.blobs().gc(0).unwrap();
+    };
+    collect();
+    let manifest = b.store.manifest(&folder).unwrap();
+    let q = b
+        .store
+        .begin_folder(&folder, &manifest, &b.dest(Some(&b.path("got"))), u64::MAX)
+        .unwrap();
+    drop(lease);
+    collect();
+    assert_eq!(b.store.remove(&folder).unwrap_err().code(), "file.in_use");
+    let one = q.begin_entry(0).unwrap();
+    transfer(&s, &one);
+    transfer(&s, &p);
+    collect();
+    one.finish(None, None).unwrap();
+    collect();
+    q.finish().unwrap();
+    p.finish(None, None).unwrap();
+    b.store.keep(&folder, "t", None).unwrap();
+    drop((q, one));
+    collect();
+    assert_eq!(b.store.manifest(&folder).unwrap().files(), 1);
+    assert_eq!(fs::read(b.path("got/x")).unwrap(), data);
+    assert!(b.store.content(&file).is_some());
+}
+
+#[test]
+fn what_was_left_long_ago_goes_and_what_was_left_just_now_stays() {
+    let (a, mut b) = (Node::new(), Node::new());
+    let hash = a.add(&a.file("f", &noise(12, 300_000))).root.hash;
+    let s = a.store.source(&hash).unwrap();
+    let p = b.begin(&hash, Some(&b.path("f")));
+    p.set_tree(s.size(), &[]).unwrap();
+    p.set_groups(0, &s.group_cvs(0).unwrap()).unwrap();
+    let mut bytes = Vec::new();
+    s.read(0, 1, &mut bytes).unwrap();
+    p.write(0, 0, &bytes).unwrap();
+    drop(p);
+    b.reopen();
+    assert_eq!(b.store.gc(false).unwrap().partials.len(), 0);
+    let info = b.store.partials().remove(0);
+    assert_eq!(
+        (info.size, info.open, info.dest.as_deref()),
+        (300_000, false, Some(b.path("f").as_path()))
+    );
+    assert!(info.part.exists());
+    // A week without a touch: rows keep when they were begun, so this one is made to look older than it is.
+    let map = b
+        .known()
+        .into_iter()
+        .find(|p| p.extension().is_some_and(|e| e == "map"))
+        .unwrap();
+    let week = std::time::Duration::from_secs(8 * 24 * 3600);
+    files_kit::set_mtime(&map, std::time::SystemTime::now() + week);
+    assert!(
+        b.store.partials()[0].touched.0 > info.touched.0,
+        "the later of the two counts"
+    );
+    assert_eq!(b.store.gc(true).unwrap().partials.len(), 0);
+}

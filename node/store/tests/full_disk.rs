@@ -1,7 +1,13 @@
 //! A disk that is really full: a small tmpfs, which only root may mount.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use hive_protocol::ids::BlobHash;
+mod files_kit;
+
+use files_kit::{Node, transfer};
+use hive_protocol::{
+    file::{GROUP, whole_mask},
+    ids::BlobHash,
+};
 use hive_store::{BlobStore, DiskBudget, Journal, KeyKind, Op, Record, SledJournal, keys};
 use std::{fs, path::Path, process::Command};
 
@@ -163,4 +169,106 @@ fn a_journal_on_a_full_disk_says_so_and_keeps_what_was_acknowledged() {
             noise(n, 20_000)
         );
     }
+}
+
+#[test]
+#[ignore = "needs root: cargo test -p hive-store -- --ignored"]
+fn a_transfer_to_a_full_disk_is_refused_or_stops_and_goes_on() {
+    let disk = Small::mount(24);
+    let (a, mut b) = (Node::new(), Node::new());
+    let add = |seed, mib: usize| {
+        a.add(&a.file(&format!("f{seed}"), &noise(seed, mib << 20)))
+            .root
+            .hash
+    };
+    let (six, nine, huge) = (add(1, 6), add(2, 9), add(3, 30));
+    let source = |h| a.store.source(h).unwrap();
+    let tree = |p: &hive_store::files::Partial, h| {
+        let s = source(h);
+        p.set_tree(s.size(), &s.segment_cvs().unwrap())
+    };
+    // Known to be too large: nothing is written.
+    let p = b.begin(&huge, Some(&disk.path().join("huge")));
+    assert_eq!(tree(&p, &huge).unwrap_err().code(), "store.disk_full");
+    p.abandon(false).unwrap();
+    // Room promised to one is not promised to another.
+    let p = b.begin(&six, Some(&disk.path().join("six")));
+    tree(&p, &six).unwrap();
+    let q = b.begin(&nine, Some(&disk.path().join("nine")));
+    assert_eq!(tree(&q, &nine).unwrap_err().code(), "store.disk_full");
+    // Somebody else fills the disk in the middle.
+    let s = source(&six);
+    let (mut bytes, all) = (Vec::new(), whole_mask(s.size(), 0));
+    p.set_groups(0, &s.group_cvs(0).unwrap()).unwrap();
+    s.read(0, 0xff, &mut bytes).unwrap();
+    p.write_mask(0, 0xff, &bytes).unwrap();
+    let hog = disk.path().join("hog");
+    assert!(fs::write(&hog, noise(9, 30 << 20)).is_err());
+    bytes.clear();
+    s.read(0, all & !0xff, &mut bytes).unwrap();
+    assert_eq!(
+        p.write_mask(0, all & !0xff, &bytes).unwrap_err().code(),
+        "store.disk_full"
+    );
+    assert_eq!(p.bytes_here(), 8 * GROUP);
+    // Interrupted on top of it; nothing that was here is lost, and with room it goes on.
+    drop((p, q));
+    b.reopen();
+    let again = b
+        .store
+        .begin(&six, &b.dest(Some(&disk.path().join("six"))), u64::MAX);
+    assert_eq!(again.unwrap_err().code(), "store.disk_full");
+    fs::remove_file(&hog).unwrap();
+    let p = b.begin(&six, Some(&disk.path().join("six")));
+    assert_eq!(p.bytes_here(), 8 * GROUP);
+    transfer(&s, &p);
+    p.finish(None, None).unwrap();
+    assert_eq!(fs::read(disk.path().join("six")).unwrap(), noise(1, 6 << 20));
+    // Small files of a folder.
+    for n in 0..40 {
+        a.file(&format!("many/{n}"), &noise(100 + n, 60_000));
+    }
+    let many = a.add(&a.path("many")).root.hash;
+    let manifest = a.store.manifest(&many).unwrap();
+    let hog_all = || assert!(fs::write(&hog, noise(9, 30 << 20)).is_err());
+    let dest = b.dest(Some(&disk.path().join("many")));
+    let p = b.store.begin_folder(&many, &manifest, &dest, u64::MAX).unwrap();
+    hog_all();
+    let wanted = p.wanted(None, 100);
+    let files: Vec<Vec<u8>> = wanted
+        .iter()
+        .map(|(_, h, _)| {
+            let mut out = Vec::new();
+            source(h).read(0, 1, &mut out).unwrap();
+            out
+        })
+        .collect();
+    let batch: Vec<(u32, &[u8])> = wanted
+        .iter()
+        .zip(&files)
+        .map(|(w, f)| (w.0, f.as_slice()))
+        .collect();
+    assert_eq!(p.write_small(&batch).unwrap_err().code(), "store.disk_full");
+    fs::remove_file(&hog).unwrap();
+    let left = p.wanted(None, 100);
+    let rest: Vec<_> = batch
+        .iter()
+        .filter(|b| left.iter().any(|l| l.0 == b.0))
+        .copied()
+        .collect();
+    assert!(p.write_small(&rest).unwrap().is_empty());
+    p.finish().unwrap();
+    assert_eq!(fs::read(disk.path().join("many/7")).unwrap(), noise(107, 60_000));
+    // A disk that may not be written to.
+    let done = Command::new("mount")
+        .args(["-o", "remount,ro"])
+        .arg(disk.path())
+        .status();
+    assert!(done.unwrap().success());
+    let e = b
+        .store
+        .begin(&nine, &b.dest(Some(&disk.path().join("nine2"))), u64::MAX)
+        .unwrap_err();
+    assert_eq!(e.code(), "file.denied", "{e}");
+    assert!(e.to_string().contains("read-only"), "{e}");
 }

@@ -263,7 +263,7 @@ impl FileStore {
         let (Some(dest), Some(part)) = (row.full_dest(), row.part.as_ref().map(RowPath::path)) else {
             return Ok(());
         };
-        if row.folder || fs::symlink_metadata(&part).is_ok() {
+        if fs::symlink_metadata(&part).is_ok() {
             return Ok(());
         }
         let Ok(m) = fs::symlink_metadata(&dest) else {
@@ -275,6 +275,15 @@ impl FileStore {
             return Ok(());
         }
         let map = Map::open(&notes.map)?;
+        if row.folder {
+            // A staged folder takes its name when all of it is there.
+            if m.is_dir() && map.ino(&row.hash) == Some(m.ino()) {
+                let manifest = self.manifest(&row.hash)?;
+                self.add_known(&dest, &manifest, row.tag.as_deref())?;
+                self.forget_partial(id)?;
+            }
+            return Ok(());
+        }
         let Some(list) = known_tree(&notes.cvs, &row.hash)? else {
             return Ok(());
         };
