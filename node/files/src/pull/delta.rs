@@ -9,11 +9,4 @@ use crate::{
 use std::sync::Arc;
 
 /// Takes what an older version has. What does not work is fetched, so nothing here is an error.
-pub async fn take(
-    _engine: &Engine,
-    _transfer: &Transfer,
-    _content: &Content,
-    _keeper: &Arc<Keeper>,
-    _like: &Like,
-) {
-}
+pub async fn take(_engine: &Engine, _transfer: &Transfer, _content: &Content, _keeper: &Arc<Keeper>, _like: &Like) {}

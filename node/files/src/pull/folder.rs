@@ -19,7 +19,7 @@ use crate::{
 use hive_protocol::{
     file::{MAX_SMALL, Via},
     ids::BlobHash,
-    manifest::{MAX_MANIFEST, Manifest},
+    manifest::{Manifest, MAX_MANIFEST},
 };
 use hive_store::files::{Destination, FolderPartial};
 use std::{
@@ -153,10 +153,7 @@ impl Entries {
                 return Vec::new();
             };
             *after = Some(last.0);
-            let mine: Vec<Small> = page
-                .into_iter()
-                .filter(|e| (e.2 <= MAX_SMALL) == self.small)
-                .collect();
+            let mine: Vec<Small> = page.into_iter().filter(|e| (e.2 <= MAX_SMALL) == self.small).collect();
             if !mine.is_empty() {
                 return mine;
             }
@@ -220,9 +217,7 @@ async fn fetch_large(
             };
             let (engine, transfer, board) = (engine.clone(), transfer.clone(), Arc::clone(board));
             let folder = entries.folder.clone();
-            running.spawn(
-                async move { one(&engine, &transfer, &folder, (entry, hash, size), via, &board).await },
-            );
+            running.spawn(async move { one(&engine, &transfer, &folder, (entry, hash, size), via, &board).await });
         }
         match running.join_next().await {
             Some(done) => done.map_err(|_| PullError::Stopped)??,
@@ -251,13 +246,7 @@ async fn one(
         max_size: size,
     };
     let keeper = Arc::new(Keeper::new(partial.clone()));
-    let pull = ContentPull::new(
-        engine.means.clone(),
-        content,
-        keeper,
-        transfer.0.providers.clone(),
-        report,
-    );
+    let pull = ContentPull::new(engine.means.clone(), content, keeper, transfer.0.providers.clone(), report);
     let result = pull.run(transfer.0.wish.subscribe()).await;
     board.end(entry, result.is_ok());
     result?;
@@ -268,6 +257,5 @@ async fn one(
 
 /// Where the folder of a path is.
 pub fn parent(path: &std::path::Path) -> PathBuf {
-    path.parent()
-        .map_or_else(PathBuf::new, std::path::Path::to_path_buf)
+    path.parent().map_or_else(PathBuf::new, std::path::Path::to_path_buf)
 }

@@ -46,12 +46,7 @@ impl Engine {
     }
 
     /// Keeps a new transfer; false when it has a list too long for that.
-    pub async fn rows_keep(
-        &self,
-        id: TransferId,
-        request: &PullRequest,
-        list: Option<&[Wanted]>,
-    ) -> Result<bool, PullError> {
+    pub async fn rows_keep(&self, id: TransferId, request: &PullRequest, list: Option<&[Wanted]>) -> Result<bool, PullError> {
         if list.is_some_and(|l| l.len() > MAX_LIST) {
             return Ok(false);
         }
@@ -81,13 +76,7 @@ pub async fn run(engine: Engine, transfer: Transfer) {
     };
     leave(&transfer, &result).await;
     if !matches!(result, Err(PullError::Stopped)) {
-        engine
-            .rows
-            .end_transfer(
-                transfer.id(),
-                matches!(result, Err(ref e) if *e != PullError::Cancelled),
-            )
-            .await;
+        engine.rows.end_transfer(transfer.id(), matches!(result, Err(ref e) if *e != PullError::Cancelled)).await;
     }
     let now = (engine.clock)();
     transfer.show(|view| {

@@ -35,13 +35,7 @@ pub async fn pull(engine: &Engine, transfer: &Transfer) -> Result<Pulled, PullEr
         max_size: request.max_bytes,
     };
     if path.is_none() && whole(&engine.store, &request.root) {
-        return Ok(pulled(
-            transfer,
-            None,
-            engine.store.content(&request.root).map_or(0, |c| c.size),
-            0,
-            0,
-        ));
+        return Ok(pulled(transfer, None, engine.store.content(&request.root).map_or(0, |c| c.size), 0, 0));
     }
     let destination = Destination {
         path: path.clone(),
@@ -57,13 +51,7 @@ pub async fn pull(engine: &Engine, transfer: &Transfer) -> Result<Pulled, PullEr
     transfer.show(|v| v.stage = Stage::Finishing);
     let root = blocking(move || partial.finish(None, None)).await??;
     drop(transfer.take_open());
-    Ok(pulled(
-        transfer,
-        path,
-        root.size,
-        report.fetched,
-        root.size.saturating_sub(report.fetched),
-    ))
+    Ok(pulled(transfer, path, root.size, report.fetched, root.size.saturating_sub(report.fetched)))
 }
 
 /// Pulls a content into the blob store on behalf of a transfer, such as a folder's manifest.
@@ -82,13 +70,7 @@ pub async fn into_store(engine: &Engine, transfer: &Transfer, content: Content) 
     let partial = blocking(move || store.begin(&hash, &destination, limit)).await??;
     let keeper = Arc::new(Keeper::new(partial.clone()));
     let (report, _seen) = watch::channel(ContentReport::default());
-    let pull = ContentPull::new(
-        engine.means.clone(),
-        content,
-        keeper,
-        transfer.0.providers.clone(),
-        report,
-    );
+    let pull = ContentPull::new(engine.means.clone(), content, keeper, transfer.0.providers.clone(), report);
     pull.run(transfer.0.wish.subscribe()).await?;
     blocking(move || partial.finish(None, None)).await??;
     Ok(())
@@ -133,14 +115,7 @@ pub fn take_here(store: &FileStore, hash: &BlobHash, partial: &Partial) {
                 partial.set_groups(segment, &source.group_cvs(segment)?)?;
             }
         }
-        partial.copy_from(
-            &source,
-            &[CopyRange {
-                from: 0,
-                to: 0,
-                len: size,
-            }],
-        )
+        partial.copy_from(&source, &[CopyRange { from: 0, to: 0, len: size }])
     };
     if let Err(e) = copy() {
         tracing::debug!(?hash, error = %e, "what is here already could not be taken");
@@ -162,24 +137,12 @@ async fn fetch(
     });
     let keeper = Arc::new(Keeper::new(partial));
     let (report, seen) = watch::channel(ContentReport::default());
-    let pull = ContentPull::new(
-        engine.means.clone(),
-        content,
-        keeper,
-        transfer.0.providers.clone(),
-        report,
-    );
+    let pull = ContentPull::new(engine.means.clone(), content, keeper, transfer.0.providers.clone(), report);
     let last = seen.clone();
     let sum = move || Sum {
         reused,
         ..Sum::from(&*seen.borrow())
     };
-    while_shown(
-        transfer,
-        &engine.limits,
-        sum,
-        pull.run(transfer.0.wish.subscribe()),
-    )
-    .await?;
+    while_shown(transfer, &engine.limits, sum, pull.run(transfer.0.wish.subscribe())).await?;
     Ok(last.borrow().clone())
 }

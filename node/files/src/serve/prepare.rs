@@ -44,15 +44,11 @@ pub struct Sending {
 
 fn refusal(e: &FilesError) -> Refused {
     match e {
-        FilesError::NotFound { .. } | FilesError::NotHere { .. } | FilesError::Incomplete { .. } => {
-            FileReply::NotFound
-        }
+        FilesError::NotFound { .. } | FilesError::NotHere { .. } | FilesError::Incomplete { .. } => FileReply::NotFound,
         FilesError::Changed { .. } | FilesError::Damaged { .. } => FileReply::Changed,
         other => {
             tracing::warn!(error = %other, code = other.code(), "cannot read what was asked for");
-            FileReply::Busy {
-                retry_ms: DISK_RETRY_MS,
-            }
+            FileReply::Busy { retry_ms: DISK_RETRY_MS }
         }
     }
 }
@@ -93,11 +89,7 @@ impl Opened {
             self.sources.clear();
             self.revision = revision;
         }
-        if let Some(at) = self
-            .sources
-            .iter()
-            .position(|(v, s)| *v == via && s.hash() == *hash)
-        {
+        if let Some(at) = self.sources.iter().position(|(v, s)| *v == via && s.hash() == *hash) {
             let found = self.sources.remove(at);
             let source = Arc::clone(&found.1);
             self.sources.push(found);
@@ -123,13 +115,7 @@ impl Opened {
     pub fn reply(&mut self, request: &FileRequest, groups: u32, out: &mut Vec<u8>) -> Option<Sending> {
         match request {
             FileRequest::Tree { hash, via, max_size } => self.tree(*via, hash, *max_size, out),
-            FileRequest::Segment {
-                hash,
-                via,
-                segment,
-                mask,
-                hashes,
-            } => {
+            FileRequest::Segment { hash, via, segment, mask, hashes } => {
                 let what = (u64::from(*segment), *mask, *hashes);
                 return self.segment((*via, hash), what, groups, out);
             }
@@ -198,11 +184,7 @@ impl Opened {
             let cvs = source.group_cvs(segment).map_err(|e| refusal(&e))?;
             out.extend(cvs.iter().flatten());
         }
-        let mut sending = Sending {
-            source,
-            segment,
-            mask,
-        };
+        let mut sending = Sending { source, segment, mask };
         sending.next(groups, out).map_err(|e| refusal(&e))?;
         Ok(sending)
     }
@@ -214,10 +196,7 @@ impl Opened {
         }
         let allowed: Vec<BlobHash> = hashes.iter().copied().filter(|h| self.may(via, h)).collect();
         let (mut bytes, mut given) = (Vec::new(), Vec::with_capacity(allowed.len()));
-        if let Err(e) = self
-            .store
-            .small(&allowed, &mut bytes, &mut given, MANY_GIVEN as u64)
-        {
+        if let Err(e) = self.store.small(&allowed, &mut bytes, &mut given, MANY_GIVEN as u64) {
             return frame(&refusal(&e), out);
         }
         let mut given = given.into_iter();

@@ -67,11 +67,7 @@ pub async fn accept(mut inbound: BulkInbound, serving: Serving) {
     while let Some((node, stream)) = inbound.accept().await {
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             // Dropping the stream tells the peer: it backs off and comes again.
-            tracing::warn!(
-                ?node,
-                limit = MAX_SESSIONS,
-                "too many file sessions; one more was refused"
-            );
+            tracing::warn!(?node, limit = MAX_SESSIONS, "too many file sessions; one more was refused");
             continue;
         };
         let serving = serving.clone();
@@ -192,12 +188,7 @@ impl Feeder {
     async fn answer(&mut self, request: FileRequest) -> std::io::Result<Piece> {
         let groups = self.groups;
         let (room, class) = match &request {
-            FileRequest::Have {
-                hash,
-                via,
-                seen,
-                wait_ms,
-            } => {
+            FileRequest::Have { hash, via, seen, wait_ms } => {
                 let (hash, via, seen, wait) = (*hash, *via, *seen, *wait_ms);
                 return self.have(hash, via, seen, wait).await;
             }
@@ -230,14 +221,10 @@ impl Feeder {
             FileRequest::Have { hash, via, .. }
             | FileRequest::Tree { hash, via, .. }
             | FileRequest::Segment { hash, via, .. } => of(hash, via),
-            FileRequest::Many {
-                via: Via::Root(root), ..
-            } => *root,
+            FileRequest::Many { via: Via::Root(root), .. } => *root,
             FileRequest::Many { .. } | FileRequest::Chunks { .. } => return,
         };
-        self.serving
-            .fetchers
-            .note(hash, self.node, (self.serving.clock)());
+        self.serving.fetchers.note(hash, self.node, (self.serving.clock)());
     }
 
     async fn have(&mut self, hash: BlobHash, via: Via, seen: u32, wait_ms: u32) -> std::io::Result<Piece> {
@@ -253,12 +240,7 @@ impl Feeder {
             prepare::frame(&FileReply::NotFound, &mut bytes);
             return Ok(done(bytes));
         }
-        self.note(&FileRequest::Have {
-            hash,
-            via,
-            seen,
-            wait_ms,
-        });
+        self.note(&FileRequest::Have { hash, via, seen, wait_ms });
         let end = Instant::now() + Duration::from_millis(u64::from(wait_ms.min(MAX_HAVE_WAIT_MS)));
         loop {
             let news = self.serving.news.of(&hash);
@@ -311,9 +293,7 @@ impl Feeder {
 
 /// Runs on a thread that may wait for the disk.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::io::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(std::io::Error::other)
+    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)
 }
 
 async fn send<W: AsyncWrite + Unpin>(
@@ -326,9 +306,7 @@ async fn send<W: AsyncWrite + Unpin>(
     let mut rest: &[u8] = &piece.bytes;
     let alive = AtomicU64::new(0);
     while !rest.is_empty() {
-        let part = limits
-            .take(Direction::Out, piece.class, node, rest.len(), &alive)
-            .await;
+        let part = limits.take(Direction::Out, piece.class, node, rest.len(), &alive).await;
         let (now, later) = rest.split_at_checked(part).unwrap_or((rest, &[]));
         let writing = async {
             writer.write_all(now).await?;

@@ -233,11 +233,7 @@ impl ContentPull {
     fn local(&mut self, local: keep::Local) {
         self.handle(Input::Tree { size: local.size });
         for (segment, mask, hashes) in local.segments {
-            self.handle(Input::Local {
-                segment,
-                mask,
-                hashes,
-            });
+            self.handle(Input::Local { segment, mask, hashes });
         }
         self.teller.grown();
     }
@@ -302,16 +298,8 @@ impl ContentPull {
         });
         let peers: Vec<PeerShare> = shares.collect();
         let fetched = self.fetched_gone
-            + self
-                .peers
-                .values()
-                .map(|p| p.received.load(Ordering::Relaxed))
-                .sum::<u64>();
-        let standing = if self.disk_full.is_some() {
-            Standing::DiskFull
-        } else {
-            self.standing.clone()
-        };
+            + self.peers.values().map(|p| p.received.load(Ordering::Relaxed)).sum::<u64>();
+        let standing = if self.disk_full.is_some() { Standing::DiskFull } else { self.standing.clone() };
         self.report.send_replace(ContentReport {
             size: self.keeper.size().or(self.content.size),
             here: self.keeper.here(),
@@ -322,3 +310,4 @@ impl ContentPull {
         });
     }
 }
+
