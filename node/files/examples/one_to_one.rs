@@ -2,7 +2,13 @@
 //!
 //! `one_to_one [--dir DIR] [--mib N] [--files N] [--size BYTES] [--rounds N]`: the parent serves, a child process
 //! pulls. `FILES=0` or `MIB=0` leaves a case out.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unsafe_code
+)]
 
 #[path = "../tests/files/node.rs"]
 mod node;
@@ -27,7 +33,10 @@ fn usage() -> (f64, f64) {
         usage
     };
     let secs = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
-    (secs(usage.ru_utime) + secs(usage.ru_stime), usage.ru_maxrss as f64 / 1024.0)
+    (
+        secs(usage.ru_utime) + secs(usage.ru_stime),
+        usage.ru_maxrss as f64 / 1024.0,
+    )
 }
 
 fn arg(name: &str, default: u64) -> u64 {
@@ -36,7 +45,10 @@ fn arg(name: &str, default: u64) -> u64 {
 }
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     if std::env::args().any(|a| a == "--receive") {
         runtime.block_on(receive());
     } else {
@@ -48,7 +60,12 @@ fn main() {
 async fn receive() {
     let dir = PathBuf::from(std::env::args().skip_while(|a| a != "--receive").nth(1).unwrap());
     let me = node::start(2, &dir).await;
-    let lines: Vec<String> = std::io::stdin().lock().lines().take(1).map(|l| l.unwrap()).collect();
+    let lines: Vec<String> = std::io::stdin()
+        .lock()
+        .lines()
+        .take(1)
+        .map(|l| l.unwrap())
+        .collect();
     let mut words = lines[0].split(' ');
     let hint = Hint {
         node: words.next().unwrap().parse::<NodeId>().unwrap(),
@@ -72,7 +89,11 @@ async fn receive() {
         let wall = start.elapsed().as_secs_f64();
         let (after, rss) = usage();
         let path = transfer.view().peers.first().map_or("-", |p| p.path);
-        println!("{wall:.3} {:.2} {rss:.0} {} {path}", after - before, pulled.fetched);
+        println!(
+            "{wall:.3} {:.2} {rss:.0} {} {path}",
+            after - before,
+            pulled.fetched
+        );
         std::io::stdout().flush().unwrap();
     }
     me.files.close().await;
@@ -80,7 +101,10 @@ async fn receive() {
 }
 
 async fn serve() {
-    let base = std::env::args().skip_while(|a| a != "--dir").nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
+    let base = std::env::args()
+        .skip_while(|a| a != "--dir")
+        .nth(1)
+        .map_or_else(std::env::temp_dir, PathBuf::from);
     let dir = base.join(format!("one-to-one-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     let me = node::start(1, &dir.join("seeder")).await;
@@ -94,7 +118,11 @@ async fn serve() {
     let mut hear = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
     writeln!(say, "{} {}", me.id(), me.net.listen_addrs().join(" ")).unwrap();
     println!("case            n  add s  add cpu  wall s   MB/s  cpu tx  cpu rx  rss tx  rss rx  path");
-    let (mib, files, size) = (arg("--mib", 1024), arg("--files", 10_000), arg("--size", 16 << 10));
+    let (mib, files, size) = (
+        arg("--mib", 1024),
+        arg("--files", 10_000),
+        arg("--size", 16 << 10),
+    );
     for round in 0..arg("--rounds", 3) {
         if mib > 0 {
             let from = dir.join(format!("big{round}"));
@@ -106,7 +134,11 @@ async fn serve() {
             for n in 0..files {
                 let folder = from.join(format!("d{}", n / 1000));
                 std::fs::create_dir_all(&folder).unwrap();
-                std::fs::write(folder.join(format!("f{n}")), node::noise(round << 32 | n, size as usize)).unwrap();
+                std::fs::write(
+                    folder.join(format!("f{n}")),
+                    node::noise(round << 32 | n, size as usize),
+                )
+                .unwrap();
             }
             case(&me, "many files", round, &from, true, &dir, &mut say, &mut hear).await;
         }
@@ -150,7 +182,9 @@ async fn case(
     };
     let store = me.files.store().clone();
     let path = from.to_path_buf();
-    let added = tokio::task::spawn_blocking(move || store.add_path(&path, &options, &AtomicBool::new(false)).unwrap());
+    let added = tokio::task::spawn_blocking(move || {
+        store.add_path(&path, &options, &AtomicBool::new(false)).unwrap()
+    });
     let root = added.await.unwrap().root;
     me.files.share(root.hash, Audience::Members).await.unwrap();
     let add = start.elapsed().as_secs_f64();
@@ -171,7 +205,11 @@ async fn case(
         words[2],
         words[4],
     );
-    let same = Command::new("diff").arg("-rq").args([from, to.as_path()]).status().unwrap();
+    let same = Command::new("diff")
+        .arg("-rq")
+        .args([from, to.as_path()])
+        .status()
+        .unwrap();
     assert!(same.success());
     for gone in [from, to.as_path()] {
         if gone.is_dir() {

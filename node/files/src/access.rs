@@ -194,7 +194,10 @@ mod tests {
         }
         assert_eq!(access.check(node(3), via, &listed), Verdict::No);
         assert_eq!(access.check(node(1), Via::Root(listed), &listed), Verdict::No);
-        assert_eq!(access.check(node(1), Via::Lease(LeaseId([1; 16])), &root), Verdict::No);
+        assert_eq!(
+            access.check(node(1), Via::Lease(LeaseId([1; 16])), &root),
+            Verdict::No
+        );
         let before = access.revision();
         access.revoke(&root);
         assert_eq!(access.check(node(1), via, &root), Verdict::No);

@@ -9,7 +9,7 @@ use crate::{
     news::News,
     outgoing::Pieces,
     providers::Providers,
-    pull::{self, Engine, Links, MAX_RUNNING, Means},
+    pull::{self, Engine, Links, MAX_RUNNING, Means, Ranged},
     request::{Hint, MAX_HINTS, PullRequest, Target, Wanted},
     rows::{Rows, TransferRow},
     serve::{self, Fetchers, Serving},
@@ -100,10 +100,13 @@ impl Files {
             max_inbound_per_peer: MAX_SESSIONS_PER_PEER,
             ..ProtocolPolicy::default()
         };
-        let inbound = deps.net.serve_bulk(file::PROTOCOL, policy).map_err(|e| PullError::Net {
-            code: e.code(),
-            detail: e.to_string(),
-        })?;
+        let inbound = deps
+            .net
+            .serve_bulk(file::PROTOCOL, policy)
+            .map_err(|e| PullError::Net {
+                code: e.code(),
+                detail: e.to_string(),
+            })?;
         let limits = Limits::new(config.limits_in, config.limits_out, Arc::clone(&deps.clock));
         let (access, news) = (Access::new(deps.leases), News::default());
         let sent = Arc::new(AtomicU64::new(0));
@@ -130,6 +133,7 @@ impl Files {
             access,
             rows: Rows::new(deps.journal),
             clock: deps.clock,
+            ranged: Ranged::default(),
             turns: Arc::new(Semaphore::new(MAX_RUNNING)),
             closing: watch::Sender::new(false),
         };
@@ -195,7 +199,9 @@ impl Files {
     /// As [`Files::pull`].
     pub async fn pull_list(&self, request: PullRequest, list: Vec<Wanted>) -> Result<Transfer, PullError> {
         if list.len() > hive_protocol::manifest::MAX_ENTRIES || list.iter().any(|w| !w.path.is_absolute()) {
-            return Err(PullError::Request("each file of a list needs an absolute path".to_owned()));
+            return Err(PullError::Request(
+                "each file of a list needs an absolute path".to_owned(),
+            ));
         }
         self.start(request, Some(list.into()), None).await
     }
@@ -216,7 +222,10 @@ impl Files {
         }
         let engine = &self.0.engine;
         if row.is_none() && request.durable && !engine.rows_keep(id, &request, list.as_deref()).await? {
-            tracing::debug!(?id, "a transfer with a long list does not survive a restart by itself");
+            tracing::debug!(
+                ?id,
+                "a transfer with a long list does not survive a restart by itself"
+            );
         }
         let lookup = request.lookup.then(|| self.0.net.clone());
         let providers = Providers::new(request.root, self.0.net.me(), request.hints.clone(), lookup);
@@ -233,7 +242,9 @@ impl Files {
     fn enter(&self, transfer: &Transfer) -> Result<(), PullError> {
         let mut table = self.lock();
         if table.len() >= MAX_TRANSFERS {
-            let ended = table.values().filter_map(|t| t.view().ended.map(|at| (at, t.id())));
+            let ended = table
+                .values()
+                .filter_map(|t| t.view().ended.map(|at| (at, t.id())));
             let Some((_, oldest)) = ended.min() else {
                 return Err(PullError::TooMany { count: table.len() });
             };
@@ -250,7 +261,11 @@ impl Files {
         let Timestamp(now) = (self.0.engine.clock)();
         let words = [seed ^ now.rotate_left(20), serial ^ seed.rotate_left(32)];
         let words = words.iter().flat_map(|w| w.to_le_bytes());
-        bytes.iter_mut().zip(words).zip(request.root.as_bytes()).for_each(|((b, w), r)| *b = w ^ r);
+        bytes
+            .iter_mut()
+            .zip(words)
+            .zip(request.root.as_bytes())
+            .for_each(|((b, w), r)| *b = w ^ r);
         TransferId(bytes)
     }
 
@@ -305,7 +320,16 @@ impl Files {
         if transfer.view().stage.ended() {
             let (request, list) = (transfer.request().clone(), transfer.0.list.clone());
             self.lock().remove(&id);
-            return self.start(PullRequest { id: Some(id), ..request }, list, None).await;
+            return self
+                .start(
+                    PullRequest {
+                        id: Some(id),
+                        ..request
+                    },
+                    list,
+                    None,
+                )
+                .await;
         }
         transfer.resume();
         self.0.engine.rows.keep_paused(&transfer).await?;
@@ -349,7 +373,9 @@ impl Files {
                 detail: "too many roots are shared, or with too many nodes".to_owned(),
             });
         }
-        let Some(now) = engine.access.audience(&root) else { return Ok(()) };
+        let Some(now) = engine.access.audience(&root) else {
+            return Ok(());
+        };
         engine.rows.keep_share(root, &now).await?;
         self.announce(root, &now);
         Ok(())
@@ -401,7 +427,12 @@ impl Files {
     ///
     /// # Errors
     /// As [`Transfer::done`], and why it is no manifest.
-    pub async fn manifest(&self, root: BlobHash, hints: Vec<Hint>, max_bytes: u64) -> Result<Arc<Manifest>, PullError> {
+    pub async fn manifest(
+        &self,
+        root: BlobHash,
+        hints: Vec<Hint>,
+        max_bytes: u64,
+    ) -> Result<Arc<Manifest>, PullError> {
         let request = PullRequest {
             hints,
             max_bytes: max_bytes.min(hive_protocol::manifest::MAX_MANIFEST as u64),
@@ -445,11 +476,19 @@ impl Drop for CancelOnDrop<'_> {
 
 fn check(request: &PullRequest) -> Result<(), PullError> {
     if request.hints.len() > MAX_HINTS {
-        return Err(PullError::Request(format!("{} providers are named; {MAX_HINTS} are the most", request.hints.len())));
+        return Err(PullError::Request(format!(
+            "{} providers are named; {MAX_HINTS} are the most",
+            request.hints.len()
+        )));
     }
     match &request.target {
-        Target::Path(path) if !path.is_absolute() => Err(PullError::Request(format!("{} is not an absolute path", path.display()))),
-        Target::Store if request.folder => Err(PullError::Request("a folder needs a path to go to".to_owned())),
+        Target::Path(path) if !path.is_absolute() => Err(PullError::Request(format!(
+            "{} is not an absolute path",
+            path.display()
+        ))),
+        Target::Store if request.folder => {
+            Err(PullError::Request("a folder needs a path to go to".to_owned()))
+        }
         _ => Ok(()),
     }
 }

@@ -10,7 +10,9 @@ use hive_protocol::{
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PullError {
     /// Nobody who was asked has it, or nobody gives it to us.
-    #[error("nobody gives {hash}: {asked} nodes were asked; is its owner online, and is it shared with this node?")]
+    #[error(
+        "nobody gives {hash}: {asked} nodes were asked; is its owner online, and is it shared with this node?"
+    )]
     NoProvider {
         /// The content.
         hash: BlobHash,

@@ -127,5 +127,8 @@ impl Limits {
 
 fn is_free(config: &LimitsConfig) -> bool {
     let free = |s: &Schedule| s.base.is_none() && s.hours.iter().all(|(_, rate)| rate.is_none());
-    free(&config.node) && config.classes.iter().all(free) && free(&config.peer) && config.peers.values().all(free)
+    free(&config.node)
+        && config.classes.iter().all(free)
+        && free(&config.peer)
+        && config.peers.values().all(free)
 }

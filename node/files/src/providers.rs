@@ -76,7 +76,8 @@ impl Providers {
         }
         let count = state.order.len();
         drop(guard);
-        self.count.send_if_modified(|n| std::mem::replace(n, count) != count);
+        self.count
+            .send_if_modified(|n| std::mem::replace(n, count) != count);
     }
 
     /// All from the `from`-th on.

@@ -82,7 +82,12 @@ impl Rows {
         }
         let row = TransferRow {
             request: transfer.request().clone(),
-            list: transfer.0.list.as_deref().filter(|l| l.len() <= MAX_LIST).map(<[_]>::to_vec),
+            list: transfer
+                .0
+                .list
+                .as_deref()
+                .filter(|l| l.len() <= MAX_LIST)
+                .map(<[_]>::to_vec),
             paused: transfer.is_paused(),
             started: transfer.view().started,
         };
@@ -151,7 +156,9 @@ impl Rows {
                 let page = journal.scan(tree, &[], after.as_deref(), PAGE)?;
                 for (name, record) in page.records {
                     let row = (record.schema == VERSION)
-                        .then(|| codec::decode(tree, &record.payload, hive_store::journal::MAX_PAYLOAD_BYTES).ok())
+                        .then(|| {
+                            codec::decode(tree, &record.payload, hive_store::journal::MAX_PAYLOAD_BYTES).ok()
+                        })
                         .flatten();
                     match (key(&name), row) {
                         (Some(k), Some(row)) => out.push((k, row)),

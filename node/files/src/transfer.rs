@@ -157,7 +157,11 @@ impl Transfer {
         self.0.wish.send_modify(|w| w.paused = false);
         self.show(|v| {
             if v.stage == Stage::Paused {
-                v.stage = if v.done == 0 { Stage::Starting } else { Stage::Running };
+                v.stage = if v.done == 0 {
+                    Stage::Starting
+                } else {
+                    Stage::Running
+                };
             }
         });
     }
@@ -187,7 +191,9 @@ impl Transfer {
         let mut end = self.0.end.subscribe();
         let ended = end.wait_for(Option::is_some).await;
         // The sender lives in `self`: the other cases cannot be.
-        ended.map_or(Err(PullError::Stopped), |e| e.clone().unwrap_or(Err(PullError::Stopped)))
+        ended.map_or(Err(PullError::Stopped), |e| {
+            e.clone().unwrap_or(Err(PullError::Stopped))
+        })
     }
 
     /// Changes what is seen. Verified bytes never go back.
@@ -206,7 +212,11 @@ impl Transfer {
     }
 
     pub(crate) fn opened(&self, open: Open) {
-        self.0.open.lock().unwrap_or_else(PoisonError::into_inner).push(open);
+        self.0
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(open);
     }
 
     pub(crate) fn take_open(&self) -> Vec<Open> {

@@ -1,10 +1,7 @@
 //! What is asked of a provider and where its answer goes.
 
 use crate::pull::job::SegmentJob;
-use hive_protocol::{
-    file::FileRequest,
-    ids::NodeId,
-};
+use hive_protocol::{file::FileRequest, ids::NodeId};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 

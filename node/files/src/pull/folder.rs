@@ -5,6 +5,7 @@ use crate::{
     pull::{
         board::Board,
         content::{Content, ContentPull},
+        delta,
         keep::{Keeper, blocking},
         observe::{Sum, while_shown},
         report::ContentReport,
@@ -12,19 +13,19 @@ use crate::{
         single,
         small::{Small, SmallFiles, SmallPull},
     },
-    request::{Existing, Target},
+    request::{Existing, Like, PullRequest, Target},
     transfer::{Open, Pulled, Transfer},
     view::Stage,
 };
 use hive_protocol::{
-    file::{MAX_SMALL, Via},
+    file::MAX_SMALL,
     ids::BlobHash,
-    manifest::{Manifest, MAX_MANIFEST},
+    manifest::{MAX_MANIFEST, Manifest},
 };
 use hive_store::files::{Destination, FolderPartial};
 use std::{
     collections::VecDeque,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::{sync::watch, task::JoinSet};
@@ -52,7 +53,7 @@ pub async fn pull(engine: &Engine, transfer: &Transfer) -> Result<Pulled, PullEr
             limit: request.max_bytes,
         });
     }
-    let folder = begin(engine, transfer, &path, manifest).await?;
+    let folder = begin(engine, transfer, &path, Arc::clone(&manifest)).await?;
     transfer.opened(Open::Folder(folder.clone()));
     transfer.show(|v| (v.total, v.files) = (total, files));
     let filled = folder.clone();
@@ -74,7 +75,8 @@ pub async fn pull(engine: &Engine, transfer: &Transfer) -> Result<Pulled, PullEr
             }
         }
     };
-    let work = fetch(engine, transfer, &folder, request.via(), &board);
+    let older = Older::of_request(engine, request, &path, manifest);
+    let work = fetch(engine, transfer, &folder, &older, &board);
     while_shown(transfer, &engine.limits, sum, work).await?;
     transfer.show(|v| v.stage = Stage::Finishing);
     blocking(move || folder.finish()).await??;
@@ -98,6 +100,7 @@ async fn manifest(engine: &Engine, transfer: &Transfer) -> Result<Arc<Manifest>,
         via: request.via(),
         size: None,
         max_size: MAX_MANIFEST as u64,
+        only: None,
     };
     single::into_store(engine, transfer, content).await?;
     let (store, root) = (engine.store.clone(), request.root);
@@ -107,7 +110,7 @@ async fn manifest(engine: &Engine, transfer: &Transfer) -> Result<Arc<Manifest>,
 async fn begin(
     engine: &Engine,
     transfer: &Transfer,
-    path: &std::path::Path,
+    path: &Path,
     manifest: Arc<Manifest>,
 ) -> Result<FolderPartial, PullError> {
     let request = transfer.request();
@@ -153,7 +156,10 @@ impl Entries {
                 return Vec::new();
             };
             *after = Some(last.0);
-            let mine: Vec<Small> = page.into_iter().filter(|e| (e.2 <= MAX_SMALL) == self.small).collect();
+            let mine: Vec<Small> = page
+                .into_iter()
+                .filter(|e| (e.2 <= MAX_SMALL) == self.small)
+                .collect();
             if !mine.is_empty() {
                 return mine;
             }
@@ -175,9 +181,10 @@ async fn fetch(
     engine: &Engine,
     transfer: &Transfer,
     folder: &FolderPartial,
-    via: Via,
+    older: &Older,
     board: &Arc<Board>,
 ) -> Result<(), PullError> {
+    let via = transfer.request().via();
     let entries = |small| Entries {
         folder: folder.clone(),
         small,
@@ -190,7 +197,7 @@ async fn fetch(
         Arc::new(entries(true)),
         Arc::clone(board),
     );
-    let large = fetch_large(engine, transfer, Arc::new(entries(false)), via, board);
+    let large = fetch_large(engine, transfer, Arc::new(entries(false)), older, board);
     tokio::try_join!(small.run(), large)?;
     Ok(())
 }
@@ -199,7 +206,7 @@ async fn fetch_large(
     engine: &Engine,
     transfer: &Transfer,
     entries: Arc<Entries>,
-    via: Via,
+    older: &Older,
     board: &Arc<Board>,
 ) -> Result<(), PullError> {
     let mut waiting: VecDeque<Small> = VecDeque::new();
@@ -217,7 +224,10 @@ async fn fetch_large(
             };
             let (engine, transfer, board) = (engine.clone(), transfer.clone(), Arc::clone(board));
             let folder = entries.folder.clone();
-            running.spawn(async move { one(&engine, &transfer, &folder, (entry, hash, size), via, &board).await });
+            let like = older.of(entry);
+            running.spawn(async move {
+                one(&engine, &transfer, &folder, (entry, hash, size), like, &board).await
+            });
         }
         match running.join_next().await {
             Some(done) => done.map_err(|_| PullError::Stopped)??,
@@ -232,9 +242,10 @@ async fn one(
     transfer: &Transfer,
     folder: &FolderPartial,
     (entry, hash, size): (u32, BlobHash, u64),
-    via: Via,
+    like: Option<PathBuf>,
     board: &Arc<Board>,
 ) -> Result<(), PullError> {
+    let via = transfer.request().via();
     let folder = folder.clone();
     let partial = blocking(move || folder.begin_entry(entry)).await??;
     let (report, seen) = watch::channel(ContentReport::default());
@@ -244,9 +255,19 @@ async fn one(
         via,
         size: Some(size),
         max_size: size,
+        only: None,
     };
     let keeper = Arc::new(Keeper::new(partial.clone()));
-    let pull = ContentPull::new(engine.means.clone(), content, keeper, transfer.0.providers.clone(), report);
+    if let Some(like) = like.filter(|_| !partial.is_whole()) {
+        delta::take(engine, transfer, &content, &keeper, &Like::Path(like)).await;
+    }
+    let pull = ContentPull::new(
+        engine.means.clone(),
+        content,
+        keeper,
+        transfer.0.providers.clone(),
+        report,
+    );
     let result = pull.run(transfer.0.wish.subscribe()).await;
     board.end(entry, result.is_ok());
     result?;
@@ -255,7 +276,25 @@ async fn one(
     Ok(())
 }
 
-/// Where the folder of a path is.
-pub fn parent(path: &std::path::Path) -> PathBuf {
-    path.parent().map_or_else(PathBuf::new, std::path::Path::to_path_buf)
+/// The older version of a folder, file by file at the same paths.
+struct Older {
+    folder: Option<PathBuf>,
+    manifest: Arc<Manifest>,
+}
+
+impl Older {
+    fn of_request(engine: &Engine, request: &PullRequest, path: &Path, manifest: Arc<Manifest>) -> Self {
+        let folder = match &request.like {
+            Some(Like::Path(path)) => Some(path.clone()),
+            Some(Like::Root(root)) => engine.store.root(root).and_then(|info| info.path),
+            // What it replaces is the likeliest older version.
+            None => (request.existing == Existing::Replace).then(|| path.to_path_buf()),
+        };
+        Self { folder, manifest }
+    }
+
+    fn of(&self, entry: u32) -> Option<PathBuf> {
+        let entry = self.manifest.entries.get(entry as usize)?;
+        Some(self.folder.as_ref()?.join(&entry.path))
+    }
 }

@@ -230,14 +230,21 @@ mod tests {
             Ok(())
         }
         fn write(&self, _: u32, mask: u64, _: &[u8]) -> Result<(), SinkError> {
-            if mask & 1 << 9 == 0 { Ok(()) } else { Err(SinkError::Corrupt) }
+            if mask & 1 << 9 == 0 {
+                Ok(())
+            } else {
+                Err(SinkError::Corrupt)
+            }
         }
     }
 
     fn job(mask: u64, size: u64) -> (SegmentJob, mpsc::Receiver<SegmentEnd>) {
         let (ends, told) = mpsc::channel(4);
         let what = (NodeId([1; 32]), 0, mask, true);
-        (SegmentJob::new(what, size, Arc::new(Nowhere), Arc::default(), ends), told)
+        (
+            SegmentJob::new(what, size, Arc::new(Nowhere), Arc::default(), ends),
+            told,
+        )
     }
 
     #[test]

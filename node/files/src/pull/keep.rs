@@ -6,8 +6,8 @@ use crate::{
 };
 use hive_protocol::file;
 use hive_store::files::{FilesError, Partial};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What of a content is here.
 #[derive(Debug, Default)]
@@ -54,7 +54,9 @@ fn refused(e: &FilesError) -> SinkError {
 /// # Errors
 /// The process ends.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, PullError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| PullError::Stopped)
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| PullError::Stopped)
 }
 
 impl Keeper {
@@ -146,11 +148,20 @@ impl Keeper {
 
 impl Sink for Keeper {
     fn groups(&self, segment: u32, cvs: &[[u8; 32]]) -> Result<(), SinkError> {
-        self.partial.set_groups(u64::from(segment), cvs).map_err(|e| refused(&e))
+        self.partial
+            .set_groups(u64::from(segment), cvs)
+            .map_err(|e| refused(&e))
     }
 
     fn write(&self, segment: u32, mask: u64, bytes: &[u8]) -> Result<(), SinkError> {
-        let right = self.partial.write_mask(u64::from(segment), mask, bytes).map_err(|e| refused(&e))?;
-        if right == mask { Ok(()) } else { Err(SinkError::Corrupt) }
+        let right = self
+            .partial
+            .write_mask(u64::from(segment), mask, bytes)
+            .map_err(|e| refused(&e))?;
+        if right == mask {
+            Ok(())
+        } else {
+            Err(SinkError::Corrupt)
+        }
     }
 }

@@ -203,11 +203,24 @@ impl<R: AsyncRead + Unpin> Reading<R> {
     /// Takes one answer in. An error ends the stream; whoever waits has been told.
     async fn answer(&mut self, want: Want, reply: FileReply) -> Result<(), AskError> {
         match (want, reply) {
-            (Want::Have(to), FileReply::Have { size, whole, segments, fetchers }) => {
+            (
+                Want::Have(to),
+                FileReply::Have {
+                    size,
+                    whole,
+                    segments,
+                    fetchers,
+                },
+            ) => {
                 if fetchers.len() > MAX_FETCHERS {
                     return give_up(AskError::Wrong("too many fetchers"), Want::Have(to));
                 }
-                let answer = HaveAnswer { size, whole, segments, fetchers };
+                let answer = HaveAnswer {
+                    size,
+                    whole,
+                    segments,
+                    fetchers,
+                };
                 drop(to.send(Ok(answer)));
                 Ok(())
             }
@@ -267,11 +280,19 @@ impl<R: AsyncRead + Unpin> Reading<R> {
         let node = self.parts.node;
         let mut rest = buf;
         while !rest.is_empty() {
-            let part = self.parts.limits.take(Direction::In, class, node, rest.len(), &self.moved).await;
+            let part = self
+                .parts
+                .limits
+                .take(Direction::In, class, node, rest.len(), &self.moved)
+                .await;
             let (mut now, later) = std::mem::take(&mut rest).split_at_mut(part);
             rest = later;
             while !now.is_empty() {
-                let n = self.io.read(now).await.map_err(|e| AskError::Broken(format!("the stream broke: {e}")))?;
+                let n = self
+                    .io
+                    .read(now)
+                    .await
+                    .map_err(|e| AskError::Broken(format!("the stream broke: {e}")))?;
                 if n == 0 {
                     return Err(AskError::Broken("the stream ended within an answer".to_owned()));
                 }

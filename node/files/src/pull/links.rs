@@ -131,7 +131,11 @@ impl Links {
         if let Some(lane) = place.as_ref().filter(|l| l.usable()) {
             return Ok(lane.clone());
         }
-        let stream = self.net.open_bulk(node, file::PROTOCOL).await.map_err(|e| refused(&e))?;
+        let stream = self
+            .net
+            .open_bulk(node, file::PROTOCOL)
+            .await
+            .map_err(|e| refused(&e))?;
         let path = match stream.path() {
             BulkPath::Direct => LanePath::Direct,
             BulkPath::Mesh { relayed: false } => LanePath::Mesh,
@@ -152,7 +156,11 @@ impl Links {
         if let Some(lane) = place.as_ref().filter(|l| l.usable()) {
             return Ok(lane.clone());
         }
-        let stream = self.net.open(node, file::PROTOCOL).await.map_err(|e| refused(&e))?;
+        let stream = self
+            .net
+            .open(node, file::PROTOCOL)
+            .await
+            .map_err(|e| refused(&e))?;
         let (asks, waiting) = mpsc::channel(MAX_WAITING);
         let (reader, writer) = stream.split();
         tokio::spawn(lane::run(self.parts(node), reader, writer, waiting));
@@ -175,6 +183,9 @@ impl Links {
 
 fn in_use(link: &Link) -> bool {
     // A lock that is held is a stream being opened.
-    let open = |lane: &Mutex<Option<Lane>>| lane.try_lock().map_or(true, |l| l.as_ref().is_some_and(Lane::usable));
+    let open = |lane: &Mutex<Option<Lane>>| {
+        lane.try_lock()
+            .map_or(true, |l| l.as_ref().is_some_and(Lane::usable))
+    };
     open(&link.bulk) || open(&link.words)
 }

@@ -67,7 +67,10 @@ pub async fn pull(engine: &Engine, transfer: &Transfer, list: Arc<[Wanted]>) -> 
         move || {
             let sum = board.sum();
             Sum {
-                here: shared.here.load(Ordering::Relaxed).saturating_add(board.running_here()),
+                here: shared
+                    .here
+                    .load(Ordering::Relaxed)
+                    .saturating_add(board.running_here()),
                 total: Some(total),
                 files: (sum.files.0, files),
                 ..sum
@@ -75,7 +78,13 @@ pub async fn pull(engine: &Engine, transfer: &Transfer, list: Arc<[Wanted]>) -> 
         }
     };
     let via = request.via();
-    let small = SmallPull::new(engine.clone(), transfer.clone(), via, Arc::clone(&shared) as Arc<dyn SmallFiles>, Arc::clone(&board));
+    let small = SmallPull::new(
+        engine.clone(),
+        transfer.clone(),
+        via,
+        Arc::clone(&shared) as Arc<dyn SmallFiles>,
+        Arc::clone(&board),
+    );
     let large = large(engine, transfer, &shared, &board);
     let work = async { tokio::try_join!(small.run(), large).map(|_| ()) };
     while_shown(transfer, &engine.limits, sum, work).await?;
@@ -104,7 +113,9 @@ impl Shared {
 
     /// Makes one small file; false when the bytes are wrong.
     fn make(&self, wanted: &Wanted, bytes: &[u8]) -> Result<bool, FilesError> {
-        let partial = self.store.begin(&wanted.hash, &self.destination(wanted), wanted.size)?;
+        let partial = self
+            .store
+            .begin(&wanted.hash, &self.destination(wanted), wanted.size)?;
         if bytes.len() as u64 != wanted.size {
             partial.abandon(false)?;
             return Ok(false);
@@ -131,13 +142,18 @@ impl SmallFiles for Shared {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let from = *next;
-            let page = self.list.get(from..from.saturating_add(PAGE).min(self.list.len())).unwrap_or_default();
+            let page = self
+                .list
+                .get(from..from.saturating_add(PAGE).min(self.list.len()))
+                .unwrap_or_default();
             if page.is_empty() {
                 return Ok(Vec::new());
             }
             *next += page.len();
             let small = page.iter().enumerate().filter(|(_, w)| w.size <= MAX_SMALL);
-            let small: Vec<Small> = small.map(|(n, w)| (u32::try_from(from + n).unwrap_or(u32::MAX), w.hash, w.size)).collect();
+            let small: Vec<Small> = small
+                .map(|(n, w)| (u32::try_from(from + n).unwrap_or(u32::MAX), w.hash, w.size))
+                .collect();
             if !small.is_empty() {
                 return Ok(small);
             }
@@ -147,7 +163,9 @@ impl SmallFiles for Shared {
     fn keep(&self, files: &[(u32, &[u8])]) -> Result<Vec<u32>, PullError> {
         let mut wrong = Vec::new();
         for (n, bytes) in files {
-            let Some(wanted) = self.list.get(*n as usize) else { continue };
+            let Some(wanted) = self.list.get(*n as usize) else {
+                continue;
+            };
             if !self.make(wanted, bytes)? {
                 wrong.push(*n);
             }
@@ -156,7 +174,12 @@ impl SmallFiles for Shared {
     }
 }
 
-async fn large(engine: &Engine, transfer: &Transfer, shared: &Arc<Shared>, board: &Arc<Board>) -> Result<(), PullError> {
+async fn large(
+    engine: &Engine,
+    transfer: &Transfer,
+    shared: &Arc<Shared>,
+    board: &Arc<Board>,
+) -> Result<(), PullError> {
     let mut running = JoinSet::new();
     for (n, wanted) in shared.list.iter().enumerate().filter(|(_, w)| w.size > MAX_SMALL) {
         while running.len() >= AT_ONCE {
@@ -199,12 +222,19 @@ async fn one(
         via: transfer.request().via(),
         size: Some(size),
         max_size: size,
+        only: None,
     };
     let keeper = Arc::new(Keeper::new(partial.clone()));
     if let Some(like) = &wanted.like {
         delta::take(engine, transfer, &content, &keeper, &Like::Path(like.clone())).await;
     }
-    let pull = ContentPull::new(engine.means.clone(), content, keeper, transfer.0.providers.clone(), report);
+    let pull = ContentPull::new(
+        engine.means.clone(),
+        content,
+        keeper,
+        transfer.0.providers.clone(),
+        report,
+    );
     let result = pull.run(transfer.0.wish.subscribe()).await;
     board.end(entry, result.is_ok());
     result?;

@@ -92,12 +92,20 @@ impl Shown {
             (self.here, self.moved) = (sum.here, Some(now));
         }
         self.rate.push_back((now, sum.fetched));
-        while self.rate.front().is_some_and(|(at, _)| now.duration_since(*at) > RATE_SPAN) {
+        while self
+            .rate
+            .front()
+            .is_some_and(|(at, _)| now.duration_since(*at) > RATE_SPAN)
+        {
             self.rate.pop_front();
         }
         let rate = self.rate.front().map_or(0, |(at, bytes)| {
             let millis = u64::try_from(now.duration_since(*at).as_millis()).unwrap_or(u64::MAX);
-            sum.fetched.saturating_sub(*bytes).saturating_mul(1000).checked_div(millis).unwrap_or(0)
+            sum.fetched
+                .saturating_sub(*bytes)
+                .saturating_mul(1000)
+                .checked_div(millis)
+                .unwrap_or(0)
         });
         let still = self.moved.map_or(Duration::ZERO, |at| now.duration_since(at));
         let whole = sum.total.is_some_and(|t| sum.here >= t);
@@ -127,7 +135,10 @@ fn peers(sum: &Sum) -> Vec<PeerView> {
         rate: p.rate,
         dropped: sum.dropped.get(&p.node).cloned(),
     });
-    let gone = sum.dropped.iter().filter(|(node, _)| sum.peers.iter().all(|p| p.node != **node));
+    let gone = sum
+        .dropped
+        .iter()
+        .filter(|(node, _)| sum.peers.iter().all(|p| p.node != **node));
     let gone = gone.map(|(node, why)| PeerView {
         node: *node,
         path: "",
@@ -144,7 +155,10 @@ fn why(sum: &Sum, limits: &Limits) -> StallView {
     let say = |code, why: String| StallView { code, why };
     match &sum.standing {
         Standing::Moving => {
-            let held = sum.peers.iter().find_map(|p| limits.reason(Direction::In, Class::Bulk, p.node));
+            let held = sum
+                .peers
+                .iter()
+                .find_map(|p| limits.reason(Direction::In, Class::Bulk, p.node));
             held.map_or_else(
                 || say("file.slow", "waiting for bytes".to_owned()),
                 |rate| say("file.limited", format!("limit of {rate} bytes a second")),
@@ -156,9 +170,18 @@ fn why(sum: &Sum, limits: &Limits) -> StallView {
             "file.no_provider",
             "those who are there do not have what is missing yet".to_owned(),
         ),
-        Standing::Waiting(node) => say("file.waiting", format!("{node} is busy or has just failed; it is asked again")),
-        Standing::Silent(node) => say("file.silent", format!("waiting for {node}, which has gone silent")),
-        Standing::DiskFull => say("store.disk_full", "the disk is full; it goes on when there is room".to_owned()),
+        Standing::Waiting(node) => say(
+            "file.waiting",
+            format!("{node} is busy or has just failed; it is asked again"),
+        ),
+        Standing::Silent(node) => say(
+            "file.silent",
+            format!("waiting for {node}, which has gone silent"),
+        ),
+        Standing::DiskFull => say(
+            "store.disk_full",
+            "the disk is full; it goes on when there is room".to_owned(),
+        ),
     }
 }
 
@@ -167,7 +190,11 @@ fn no_provider(sum: &Sum) -> String {
         None => "nobody is known who has it".to_owned(),
         Some((node, why)) => {
             let more = sum.dropped.len() - 1;
-            let others = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+            let others = if more == 0 {
+                String::new()
+            } else {
+                format!(" (and {more} more)")
+            };
             format!("no provider can be asked: {node}: {why}{others}")
         }
     }

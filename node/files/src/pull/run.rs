@@ -4,7 +4,7 @@ use crate::{
     access::Access,
     error::PullError,
     limits::{Clock, Limits},
-    pull::{Means, folder, keep::blocking, list, single},
+    pull::{Means, Ranged, folder, keep::blocking, list, single},
     request::{PullRequest, Wanted},
     rows::{MAX_LIST, Rows, TransferRow},
     transfer::{Open, Pulled, Transfer},
@@ -33,6 +33,8 @@ pub struct Engine {
     pub rows: Rows,
     /// The wall clock.
     pub clock: Clock,
+    /// Partials that readers share.
+    pub ranged: Ranged,
     /// Turns.
     pub turns: Arc<Semaphore>,
     /// Set when the process ends.
@@ -46,7 +48,12 @@ impl Engine {
     }
 
     /// Keeps a new transfer; false when it has a list too long for that.
-    pub async fn rows_keep(&self, id: TransferId, request: &PullRequest, list: Option<&[Wanted]>) -> Result<bool, PullError> {
+    pub async fn rows_keep(
+        &self,
+        id: TransferId,
+        request: &PullRequest,
+        list: Option<&[Wanted]>,
+    ) -> Result<bool, PullError> {
         if list.is_some_and(|l| l.len() > MAX_LIST) {
             return Ok(false);
         }
@@ -76,7 +83,13 @@ pub async fn run(engine: Engine, transfer: Transfer) {
     };
     leave(&transfer, &result).await;
     if !matches!(result, Err(PullError::Stopped)) {
-        engine.rows.end_transfer(transfer.id(), matches!(result, Err(ref e) if *e != PullError::Cancelled)).await;
+        engine
+            .rows
+            .end_transfer(
+                transfer.id(),
+                matches!(result, Err(ref e) if *e != PullError::Cancelled),
+            )
+            .await;
     }
     let now = (engine.clock)();
     transfer.show(|view| {

@@ -4,12 +4,13 @@ use crate::{
     error::PullError,
     pull::{
         content::{Content, ContentPull},
+        delta,
         keep::{Keeper, blocking},
         observe::{Sum, while_shown},
         report::ContentReport,
         run::Engine,
     },
-    request::{Existing, Target},
+    request::{Existing, Like, Target},
     transfer::{Open, Pulled, Transfer},
     view::Stage,
 };
@@ -33,9 +34,16 @@ pub async fn pull(engine: &Engine, transfer: &Transfer) -> Result<Pulled, PullEr
         via: request.via(),
         size: request.size_hint,
         max_size: request.max_bytes,
+        only: None,
     };
     if path.is_none() && whole(&engine.store, &request.root) {
-        return Ok(pulled(transfer, None, engine.store.content(&request.root).map_or(0, |c| c.size), 0, 0));
+        return Ok(pulled(
+            transfer,
+            None,
+            engine.store.content(&request.root).map_or(0, |c| c.size),
+            0,
+            0,
+        ));
     }
     let destination = Destination {
         path: path.clone(),
@@ -47,11 +55,28 @@ pub async fn pull(engine: &Engine, transfer: &Transfer) -> Result<Pulled, PullEr
     let partial = blocking(move || store.begin(&hash, &destination, limit)).await??;
     transfer.opened(Open::One(partial.clone()));
     let reused = begin(engine, transfer, &partial).await?;
-    let report = fetch(engine, transfer, content, partial.clone(), reused).await?;
+    let keeper = Arc::new(Keeper::new(partial.clone()));
+    let like = match (&request.like, &path) {
+        (Some(like), _) => Some(like.clone()),
+        // What it replaces is the likeliest older version.
+        (None, Some(path)) if request.existing == Existing::Replace => Some(Like::Path(path.clone())),
+        (None, _) => None,
+    };
+    if let Some(like) = like.filter(|_| !partial.is_whole()) {
+        delta::take(engine, transfer, &content, &keeper, &like).await;
+    }
+    let reused = reused.max(partial.bytes_here());
+    let report = fetch(engine, transfer, content, keeper, reused).await?;
     transfer.show(|v| v.stage = Stage::Finishing);
     let root = blocking(move || partial.finish(None, None)).await??;
     drop(transfer.take_open());
-    Ok(pulled(transfer, path, root.size, report.fetched, root.size.saturating_sub(report.fetched)))
+    Ok(pulled(
+        transfer,
+        path,
+        root.size,
+        report.fetched,
+        root.size.saturating_sub(report.fetched),
+    ))
 }
 
 /// Pulls a content into the blob store on behalf of a transfer, such as a folder's manifest.
@@ -70,7 +95,13 @@ pub async fn into_store(engine: &Engine, transfer: &Transfer, content: Content) 
     let partial = blocking(move || store.begin(&hash, &destination, limit)).await??;
     let keeper = Arc::new(Keeper::new(partial.clone()));
     let (report, _seen) = watch::channel(ContentReport::default());
-    let pull = ContentPull::new(engine.means.clone(), content, keeper, transfer.0.providers.clone(), report);
+    let pull = ContentPull::new(
+        engine.means.clone(),
+        content,
+        keeper,
+        transfer.0.providers.clone(),
+        report,
+    );
     pull.run(transfer.0.wish.subscribe()).await?;
     blocking(move || partial.finish(None, None)).await??;
     Ok(())
@@ -115,7 +146,14 @@ pub fn take_here(store: &FileStore, hash: &BlobHash, partial: &Partial) {
                 partial.set_groups(segment, &source.group_cvs(segment)?)?;
             }
         }
-        partial.copy_from(&source, &[CopyRange { from: 0, to: 0, len: size }])
+        partial.copy_from(
+            &source,
+            &[CopyRange {
+                from: 0,
+                to: 0,
+                len: size,
+            }],
+        )
     };
     if let Err(e) = copy() {
         tracing::debug!(?hash, error = %e, "what is here already could not be taken");
@@ -126,7 +164,7 @@ async fn fetch(
     engine: &Engine,
     transfer: &Transfer,
     content: Content,
-    partial: Partial,
+    keeper: Arc<Keeper>,
     reused: u64,
 ) -> Result<ContentReport, PullError> {
     transfer.show(|v| {
@@ -135,14 +173,25 @@ async fn fetch(
             v.stage = Stage::Starting;
         }
     });
-    let keeper = Arc::new(Keeper::new(partial));
     let (report, seen) = watch::channel(ContentReport::default());
-    let pull = ContentPull::new(engine.means.clone(), content, keeper, transfer.0.providers.clone(), report);
+    let pull = ContentPull::new(
+        engine.means.clone(),
+        content,
+        keeper,
+        transfer.0.providers.clone(),
+        report,
+    );
     let last = seen.clone();
     let sum = move || Sum {
         reused,
         ..Sum::from(&*seen.borrow())
     };
-    while_shown(transfer, &engine.limits, sum, pull.run(transfer.0.wish.subscribe())).await?;
+    while_shown(
+        transfer,
+        &engine.limits,
+        sum,
+        pull.run(transfer.0.wish.subscribe()),
+    )
+    .await?;
     Ok(last.borrow().clone())
 }

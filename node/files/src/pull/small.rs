@@ -99,7 +99,13 @@ pub struct SmallPull {
 
 impl SmallPull {
     /// Nothing asked yet.
-    pub fn new(engine: Engine, transfer: Transfer, via: Via, files: Arc<dyn SmallFiles>, board: Arc<Board>) -> Self {
+    pub fn new(
+        engine: Engine,
+        transfer: Transfer,
+        via: Via,
+        files: Arc<dyn SmallFiles>,
+        board: Arc<Board>,
+    ) -> Self {
         Self {
             engine,
             transfer,
@@ -217,7 +223,9 @@ impl SmallPull {
                 let Some(at) = self.queue.iter().position(|b| !b.tried.contains(node)) else {
                     continue;
                 };
-                let Some(batch) = self.queue.remove(at) else { continue };
+                let Some(batch) = self.queue.remove(at) else {
+                    continue;
+                };
                 peer.under_way += 1;
                 any = true;
                 let (node, via, files) = (*node, self.via, Arc::clone(&self.files));
@@ -235,12 +243,21 @@ impl SmallPull {
     /// Nobody can be asked for what is left: forgets who did not have it, and looks for others.
     fn nobody(&mut self) {
         let any = self.peers.values().any(|p| p.lane.is_some());
-        self.board.small(if any { Standing::NobodyHasRest } else { Standing::NoProviders });
+        self.board.small(if any {
+            Standing::NobodyHasRest
+        } else {
+            Standing::NoProviders
+        });
         self.transfer.0.providers.look();
         for batch in &mut self.queue {
             batch.tried.clear();
         }
-        let gone: Vec<NodeId> = self.peers.iter().filter(|(_, p)| p.lane.is_none() && p.strikes < STRIKES).map(|(n, _)| *n).collect();
+        let gone: Vec<NodeId> = self
+            .peers
+            .iter()
+            .filter(|(_, p)| p.lane.is_none() && p.strikes < STRIKES)
+            .map(|(n, _)| *n)
+            .collect();
         for node in gone {
             self.connect(Hint {
                 node,
@@ -307,7 +324,9 @@ impl SmallPull {
     }
 
     fn strike(&mut self, node: NodeId, e: &AskError) {
-        let Some(peer) = self.peers.get_mut(&node) else { return };
+        let Some(peer) = self.peers.get_mut(&node) else {
+            return;
+        };
         let rest = match e {
             AskError::Busy(ms) => Duration::from_millis(u64::from(*ms).min(60_000)),
             _ => {
@@ -319,7 +338,9 @@ impl SmallPull {
             return self.leave(node, e.to_string());
         }
         peer.rest_until = Some(Instant::now() + rest);
-        if matches!(e, AskError::Broken(_) | AskError::Stalled | AskError::Wrong(_)) && peer.lane.take().is_some() {
+        if matches!(e, AskError::Broken(_) | AskError::Stalled | AskError::Wrong(_))
+            && peer.lane.take().is_some()
+        {
             self.connect(Hint {
                 node,
                 addrs: Vec::new(),
@@ -349,7 +370,13 @@ async fn fetch(node: NodeId, via: Via, lane: Lane, batch: Batch, files: Arc<dyn 
     let answer = match answer.await {
         Ok(Ok(answer)) => answer,
         Ok(Err(e)) => return Done::Batch(node, batch, Err(e)),
-        Err(_) => return Done::Batch(node, batch, Err(AskError::Broken("the stream was closed".to_owned()))),
+        Err(_) => {
+            return Done::Batch(
+                node,
+                batch,
+                Err(AskError::Broken("the stream was closed".to_owned())),
+            );
+        }
     };
     let kept = blocking(move || {
         let taken = keep(&batch, &answer, &*files);
@@ -372,7 +399,11 @@ fn keep(batch: &Batch, answer: &ManyAnswer, files: &dyn SmallFiles) -> Result<Ta
         given.push((file.0, answer.bytes.get(at..end).unwrap_or_default()));
         at = end;
     }
-    let wrong = if given.is_empty() { Vec::new() } else { files.keep(&given)? };
+    let wrong = if given.is_empty() {
+        Vec::new()
+    } else {
+        files.keep(&given)?
+    };
     let bad: BTreeSet<u32> = wrong.into_iter().collect();
     missing.extend(batch.files.iter().filter(|f| bad.contains(&f.0)));
     Ok(Taken {

@@ -42,15 +42,6 @@ impl Fetchers {
         }
     }
 
-    /// A node has what it wanted, or has gone.
-    pub fn forget(&self, node: NodeId) {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        table.retain(|_, nodes| {
-            nodes.remove(&node);
-            !nodes.is_empty()
-        });
-    }
-
     /// Those who fetch this content now, in key order.
     pub fn of(&self, hash: &BlobHash, now: Timestamp) -> Vec<NodeId> {
         let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,8 +67,6 @@ mod tests {
         let now = table.of(&hash, Timestamp(2000));
         assert_eq!(now.len(), MAX_FETCHERS);
         assert!(now.is_sorted());
-        table.forget(NodeId([39; 32]));
-        assert_eq!(table.of(&hash, Timestamp(2000)).len(), MAX_FETCHERS - 1);
         assert!(table.of(&hash, Timestamp(1000) + Millis::secs(31)).is_empty());
     }
 }

@@ -44,11 +44,15 @@ pub struct Sending {
 
 fn refusal(e: &FilesError) -> Refused {
     match e {
-        FilesError::NotFound { .. } | FilesError::NotHere { .. } | FilesError::Incomplete { .. } => FileReply::NotFound,
+        FilesError::NotFound { .. } | FilesError::NotHere { .. } | FilesError::Incomplete { .. } => {
+            FileReply::NotFound
+        }
         FilesError::Changed { .. } | FilesError::Damaged { .. } => FileReply::Changed,
         other => {
             tracing::warn!(error = %other, code = other.code(), "cannot read what was asked for");
-            FileReply::Busy { retry_ms: DISK_RETRY_MS }
+            FileReply::Busy {
+                retry_ms: DISK_RETRY_MS,
+            }
         }
     }
 }
@@ -89,7 +93,11 @@ impl Opened {
             self.sources.clear();
             self.revision = revision;
         }
-        if let Some(at) = self.sources.iter().position(|(v, s)| *v == via && s.hash() == *hash) {
+        if let Some(at) = self
+            .sources
+            .iter()
+            .position(|(v, s)| *v == via && s.hash() == *hash)
+        {
             let found = self.sources.remove(at);
             let source = Arc::clone(&found.1);
             self.sources.push(found);
@@ -115,7 +123,13 @@ impl Opened {
     pub fn reply(&mut self, request: &FileRequest, groups: u32, out: &mut Vec<u8>) -> Option<Sending> {
         match request {
             FileRequest::Tree { hash, via, max_size } => self.tree(*via, hash, *max_size, out),
-            FileRequest::Segment { hash, via, segment, mask, hashes } => {
+            FileRequest::Segment {
+                hash,
+                via,
+                segment,
+                mask,
+                hashes,
+            } => {
                 let what = (u64::from(*segment), *mask, *hashes);
                 return self.segment((*via, hash), what, groups, out);
             }
@@ -174,7 +188,9 @@ impl Opened {
         out: &mut Vec<u8>,
     ) -> Result<Sending, Refused> {
         let source = self.source(via, hash)?;
-        if mask == 0 || mask & !file::whole_mask(source.size(), segment) != 0 || !source.has(segment, mask) {
+        let whole = file::whole_mask(source.size(), segment);
+        // An empty mask asks for the chaining values alone.
+        if (mask == 0 && !hashes) || whole == 0 || mask & !whole != 0 || !source.has(segment, mask) {
             return Err(FileReply::NotFound);
         }
         let bytes = file::mask_bytes(source.size(), segment, mask);
@@ -184,7 +200,14 @@ impl Opened {
             let cvs = source.group_cvs(segment).map_err(|e| refusal(&e))?;
             out.extend(cvs.iter().flatten());
         }
-        let mut sending = Sending { source, segment, mask };
+        let mut sending = Sending {
+            source,
+            segment,
+            mask,
+        };
+        if mask == 0 {
+            return Ok(sending);
+        }
         sending.next(groups, out).map_err(|e| refusal(&e))?;
         Ok(sending)
     }
@@ -196,7 +219,10 @@ impl Opened {
         }
         let allowed: Vec<BlobHash> = hashes.iter().copied().filter(|h| self.may(via, h)).collect();
         let (mut bytes, mut given) = (Vec::new(), Vec::with_capacity(allowed.len()));
-        if let Err(e) = self.store.small(&allowed, &mut bytes, &mut given, MANY_GIVEN as u64) {
+        if let Err(e) = self
+            .store
+            .small(&allowed, &mut bytes, &mut given, MANY_GIVEN as u64)
+        {
             return frame(&refusal(&e), out);
         }
         let mut given = given.into_iter();

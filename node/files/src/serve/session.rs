@@ -67,7 +67,11 @@ pub async fn accept(mut inbound: BulkInbound, serving: Serving) {
     while let Some((node, stream)) = inbound.accept().await {
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             // Dropping the stream tells the peer: it backs off and comes again.
-            tracing::warn!(?node, limit = MAX_SESSIONS, "too many file sessions; one more was refused");
+            tracing::warn!(
+                ?node,
+                limit = MAX_SESSIONS,
+                "too many file sessions; one more was refused"
+            );
             continue;
         };
         let serving = serving.clone();
@@ -188,7 +192,12 @@ impl Feeder {
     async fn answer(&mut self, request: FileRequest) -> std::io::Result<Piece> {
         let groups = self.groups;
         let (room, class) = match &request {
-            FileRequest::Have { hash, via, seen, wait_ms } => {
+            FileRequest::Have {
+                hash,
+                via,
+                seen,
+                wait_ms,
+            } => {
                 let (hash, via, seen, wait) = (*hash, *via, *seen, *wait_ms);
                 return self.have(hash, via, seen, wait).await;
             }
@@ -221,10 +230,14 @@ impl Feeder {
             FileRequest::Have { hash, via, .. }
             | FileRequest::Tree { hash, via, .. }
             | FileRequest::Segment { hash, via, .. } => of(hash, via),
-            FileRequest::Many { via: Via::Root(root), .. } => *root,
+            FileRequest::Many {
+                via: Via::Root(root), ..
+            } => *root,
             FileRequest::Many { .. } | FileRequest::Chunks { .. } => return,
         };
-        self.serving.fetchers.note(hash, self.node, (self.serving.clock)());
+        self.serving
+            .fetchers
+            .note(hash, self.node, (self.serving.clock)());
     }
 
     async fn have(&mut self, hash: BlobHash, via: Via, seen: u32, wait_ms: u32) -> std::io::Result<Piece> {
@@ -240,7 +253,12 @@ impl Feeder {
             prepare::frame(&FileReply::NotFound, &mut bytes);
             return Ok(done(bytes));
         }
-        self.note(&FileRequest::Have { hash, via, seen, wait_ms });
+        self.note(&FileRequest::Have {
+            hash,
+            via,
+            seen,
+            wait_ms,
+        });
         let end = Instant::now() + Duration::from_millis(u64::from(wait_ms.min(MAX_HAVE_WAIT_MS)));
         loop {
             let news = self.serving.news.of(&hash);
@@ -293,7 +311,9 @@ impl Feeder {
 
 /// Runs on a thread that may wait for the disk.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(std::io::Error::other)
 }
 
 async fn send<W: AsyncWrite + Unpin>(
@@ -306,7 +326,9 @@ async fn send<W: AsyncWrite + Unpin>(
     let mut rest: &[u8] = &piece.bytes;
     let alive = AtomicU64::new(0);
     while !rest.is_empty() {
-        let part = limits.take(Direction::Out, piece.class, node, rest.len(), &alive).await;
+        let part = limits
+            .take(Direction::Out, piece.class, node, rest.len(), &alive)
+            .await;
         let (now, later) = rest.split_at_checked(part).unwrap_or((rest, &[]));
         let writing = async {
             writer.write_all(now).await?;

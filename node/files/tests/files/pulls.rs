@@ -12,16 +12,38 @@ pub async fn share(node: &TestNode, path: &Path) -> BlobHash {
         tag: Some("test"),
         ..AddOptions::default()
     };
-    let added = node.files.store().add_path(path, &options, &AtomicBool::new(false)).unwrap();
-    node.files.share(added.root.hash, Audience::Members).await.unwrap();
+    let added = node
+        .files
+        .store()
+        .add_path(path, &options, &AtomicBool::new(false))
+        .unwrap();
+    node.files
+        .share(added.root.hash, Audience::Members)
+        .await
+        .unwrap();
     added.root.hash
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_of_every_interesting_size_arrives() {
     let dir = tempfile::tempdir().unwrap();
-    let (a, b) = (start(10, &dir.path().join("a")).await, start(11, &dir.path().join("b")).await);
-    for (n, size) in [0, 1, 65_535, 65_536, 65_537, 4 << 20, (4 << 20) + 1, (13 << 20) + 70_001].into_iter().enumerate() {
+    let (a, b) = (
+        start(10, &dir.path().join("a")).await,
+        start(11, &dir.path().join("b")).await,
+    );
+    for (n, size) in [
+        0,
+        1,
+        65_535,
+        65_536,
+        65_537,
+        4 << 20,
+        (4 << 20) + 1,
+        (13 << 20) + 70_001,
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let from = a.path(&format!("file{n}"));
         std::fs::write(&from, noise(n as u64, size)).unwrap();
         let root = share(&a, &from).await;
@@ -33,14 +55,20 @@ async fn a_file_of_every_interesting_size_arrives() {
         assert_eq!((pulled.bytes, pulled.fetched), (size as u64, size as u64));
         assert_eq!(std::fs::read(&to).unwrap(), std::fs::read(&from).unwrap());
         let view = transfer.view();
-        assert_eq!((view.stage, view.done, view.total), (Stage::Done, size as u64, size as u64));
+        assert_eq!(
+            (view.stage, view.done, view.total),
+            (Stage::Done, size as u64, size as u64)
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_folder_arrives_with_all_that_is_in_it() {
     let dir = tempfile::tempdir().unwrap();
-    let (a, b) = (start(12, &dir.path().join("a")).await, start(13, &dir.path().join("b")).await);
+    let (a, b) = (
+        start(12, &dir.path().join("a")).await,
+        start(13, &dir.path().join("b")).await,
+    );
     let from = a.path("folder");
     std::fs::create_dir_all(from.join("deep/er")).unwrap();
     std::fs::create_dir_all(from.join("empty")).unwrap();
@@ -48,7 +76,11 @@ async fn a_folder_arrives_with_all_that_is_in_it() {
         std::fs::write(from.join(format!("deep/f{n}")), noise(n, (n * 331) as usize)).unwrap();
     }
     for n in 0..6_u64 {
-        std::fs::write(from.join(format!("deep/er/big{n}")), noise(1000 + n, (3 << 20) + n as usize * 1_500_000)).unwrap();
+        std::fs::write(
+            from.join(format!("deep/er/big{n}")),
+            noise(1000 + n, (3 << 20) + n as usize * 1_500_000),
+        )
+        .unwrap();
     }
     std::os::unix::fs::symlink("deep/f1", from.join("link")).unwrap();
     let root = share(&a, &from).await;
@@ -58,7 +90,12 @@ async fn a_folder_arrives_with_all_that_is_in_it() {
     let transfer = b.files.pull(request).await.unwrap();
     let pulled = soon("the pull", transfer.done()).await.unwrap();
     assert_eq!(pulled.files, 306);
-    let same = std::process::Command::new("diff").arg("-r").arg("--no-dereference").args([&from, &to]).status().unwrap();
+    let same = std::process::Command::new("diff")
+        .arg("-r")
+        .arg("--no-dereference")
+        .args([&from, &to])
+        .status()
+        .unwrap();
     assert!(same.success());
     assert!(to.join("empty").is_dir());
     let view = transfer.view();

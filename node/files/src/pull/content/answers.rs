@@ -28,10 +28,21 @@ impl ContentPull {
                     Some(peer) => peer.lane = lane,
                     None => {
                         let received = Arc::default();
-                        self.peers.insert(node, Peer { lane, received, told: 0 });
+                        self.peers.insert(
+                            node,
+                            Peer {
+                                lane,
+                                received,
+                                told: 0,
+                            },
+                        );
                     }
                 }
-                self.handle(Input::PeerUp { peer: node, path, whole });
+                self.handle(Input::PeerUp {
+                    peer: node,
+                    path,
+                    whole,
+                });
             }
             Event::Gone(node, e) => {
                 self.leave(node);
@@ -49,7 +60,10 @@ impl ContentPull {
                     fetchers: have.fetchers,
                 });
             }
-            Event::Have(peer, Err(e)) => self.handle(Input::HaveFailed { peer, why: failure(&e) }),
+            Event::Have(peer, Err(e)) => self.handle(Input::HaveFailed {
+                peer,
+                why: failure(&e),
+            }),
             Event::Tree(peer, answer) => self.tree(peer, answer).await?,
         }
         Ok(())
@@ -69,7 +83,10 @@ impl ContentPull {
         };
         if self.content.size.is_some_and(|s| s != answer.size) {
             // A manifest, ticket or notice says otherwise: this provider has something else, or lies.
-            self.handle(Input::TreeFailed { peer, why: Failure::NotFound });
+            self.handle(Input::TreeFailed {
+                peer,
+                why: Failure::NotFound,
+            });
             return Ok(());
         }
         let keeper = Arc::clone(&self.keeper);
@@ -88,9 +105,19 @@ impl ContentPull {
     }
 
     pub(super) fn ended(&mut self, end: SegmentEnd) -> Result<(), PullError> {
-        let SegmentEnd { peer, segment, kept, wanted, outcome } = end;
+        let SegmentEnd {
+            peer,
+            segment,
+            kept,
+            wanted,
+            outcome,
+        } = end;
         if kept != 0 {
-            self.handle(Input::Groups { peer, segment, mask: kept });
+            self.handle(Input::Groups {
+                peer,
+                segment,
+                mask: kept,
+            });
             self.teller.grown();
         }
         if !wanted && outcome != Outcome::Failed(AskError::Corrupt) {
@@ -108,7 +135,11 @@ impl ContentPull {
             Outcome::Store("store.disk_full", words) => {
                 tracing::warn!(content = ?self.content.hash, why = words, "the disk is full; a transfer waits");
                 self.disk_full = Some(Instant::now());
-                self.handle(Input::Failed { peer, segment, why: Failure::Busy { retry: Millis(1000) } });
+                self.handle(Input::Failed {
+                    peer,
+                    segment,
+                    why: Failure::Busy { retry: Millis(1000) },
+                });
                 self.handle(Input::Pause);
             }
             Outcome::Store(code, detail) => return Err(PullError::Store { code, detail }),

@@ -48,7 +48,12 @@ impl ContentPull {
     pub(super) fn effects(&mut self) -> Result<bool, PullError> {
         while let Some(effect) = self.swarm.poll_effect() {
             match effect {
-                Effect::Ask { peer, segment, mask, hashes } => self.ask(peer, segment, mask, hashes),
+                Effect::Ask {
+                    peer,
+                    segment,
+                    mask,
+                    hashes,
+                } => self.ask(peer, segment, mask, hashes),
                 Effect::Cancel { peer, segment } => {
                     if let Some(job) = self.asks.remove(&(peer, segment)) {
                         job.forget();
@@ -83,7 +88,9 @@ impl ContentPull {
 
     fn state(&mut self, state: swarm::State) -> Result<(), PullError> {
         self.standing = Standing::from(state);
-        if let (Standing::NoProviders | Standing::NobodyHasRest, Some(size)) = (&self.standing, self.too_large) {
+        if let (Standing::NoProviders | Standing::NobodyHasRest, Some(size)) =
+            (&self.standing, self.too_large)
+        {
             return Err(self.over(size));
         }
         Ok(())
@@ -145,7 +152,17 @@ impl ContentPull {
         tokio::spawn(async move {
             let wait_ms = u32::try_from(wait.0).unwrap_or(file::MAX_HAVE_WAIT_MS);
             let wait_ms = wait_ms.min(file::MAX_HAVE_WAIT_MS);
-            let answer = have(&links, node, FileRequest::Have { hash, via, seen, wait_ms }).await;
+            let answer = have(
+                &links,
+                node,
+                FileRequest::Have {
+                    hash,
+                    via,
+                    seen,
+                    wait_ms,
+                },
+            )
+            .await;
             drop(events.send(Event::Have(node, answer)).await);
         });
     }

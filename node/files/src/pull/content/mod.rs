@@ -72,6 +72,8 @@ pub struct Content {
     pub size: Option<u64>,
     /// The most bytes taken.
     pub max_size: u64,
+    /// Only these bytes of it (first, one past the last): the pull ends when they are here.
+    pub only: Option<(u64, u64)>,
 }
 
 /// Commands from outside.
@@ -233,9 +235,37 @@ impl ContentPull {
     fn local(&mut self, local: keep::Local) {
         self.handle(Input::Tree { size: local.size });
         for (segment, mask, hashes) in local.segments {
-            self.handle(Input::Local { segment, mask, hashes });
+            self.handle(Input::Local {
+                segment,
+                mask,
+                hashes,
+            });
+        }
+        if let Some((from, to)) = self.content.only {
+            self.leave_out(local.size, from, to);
         }
         self.teller.grown();
+    }
+
+    /// Tells the core that what lies outside a range is here, so that it does not ask for it.
+    fn leave_out(&mut self, size: u64, from: u64, to: u64) {
+        for segment in 0..file::segments(size) {
+            let mut unwanted = 0_u64;
+            for group in 0..file::groups_of(size, segment) {
+                let (at, len) = file::group_span(size, segment, group);
+                if at >= to || at.saturating_add(len) <= from {
+                    unwanted |= 1 << group;
+                }
+            }
+            if unwanted != 0 {
+                let segment = u32::try_from(segment).unwrap_or(u32::MAX);
+                self.handle(Input::Local {
+                    segment,
+                    mask: unwanted,
+                    hashes: false,
+                });
+            }
+        }
     }
 
     const fn over(&self, size: u64) -> PullError {
@@ -298,8 +328,16 @@ impl ContentPull {
         });
         let peers: Vec<PeerShare> = shares.collect();
         let fetched = self.fetched_gone
-            + self.peers.values().map(|p| p.received.load(Ordering::Relaxed)).sum::<u64>();
-        let standing = if self.disk_full.is_some() { Standing::DiskFull } else { self.standing.clone() };
+            + self
+                .peers
+                .values()
+                .map(|p| p.received.load(Ordering::Relaxed))
+                .sum::<u64>();
+        let standing = if self.disk_full.is_some() {
+            Standing::DiskFull
+        } else {
+            self.standing.clone()
+        };
         self.report.send_replace(ContentReport {
             size: self.keeper.size().or(self.content.size),
             here: self.keeper.here(),
@@ -310,4 +348,3 @@ impl ContentPull {
         });
     }
 }
-
