@@ -7,11 +7,15 @@ mod error;
 mod ground;
 mod ignore;
 mod incoming;
+mod outgoing;
 mod rows;
 
 pub use error::SyncError;
 pub use ignore::{IGNORE_FILE, STAGING, VERSIONS};
 pub use incoming::{
     FetchFault, FetchFile, Fetcher, InDeps, InState, Incoming, MAX_NAMED, News, Offer, Origin, ReplicaView,
+};
+pub use outgoing::{
+    Added, Found, Library, MirrorView, NewMirror, NewState, OutDeps, OutState, Outgoing, Sender, StoreLibrary,
 };
 pub use rows::TREES;

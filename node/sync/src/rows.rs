@@ -38,8 +38,8 @@ pub(crate) struct OutRow {
     /// The notice of the latest state; `None` when it has not been handed over yet.
     pub(crate) notice: Option<NoticeId>,
     pub(crate) changed: Timestamp,
-    /// File system and inode of the folder: another one in its place is another disk, or none.
-    pub(crate) identity: Option<(u64, u64)>,
+    /// Whether it may become empty.
+    pub(crate) allow_empty: bool,
 }
 
 /// A mirror that is received.
