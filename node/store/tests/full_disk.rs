@@ -181,7 +181,7 @@ fn a_transfer_to_a_full_disk_is_refused_or_stops_and_goes_on() {
             .root
             .hash
     };
-    let (six, nine, huge) = (add(1, 6), add(2, 9), add(3, 30));
+    let (six, nine, huge) = (add(1, 6), add(2, 12), add(3, 30));
     let source = |h| a.store.source(h).unwrap();
     let tree = |p: &hive_store::files::Partial, h| {
         let s = source(h);

@@ -3,10 +3,10 @@
 use super::{
     error::FilesError,
     partial::Partial,
-    source::Source,
+    source::{Source, run_mask},
     tree::{self, GROUP_LEN},
 };
-use hive_protocol::file::{SEGMENT, group_span, segments};
+use hive_protocol::file::{GROUP, SEGMENT, group_span, mask_bytes, segments};
 
 /// One copy within [`Partial::copy_from`]: bytes of an older version that may be those of this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Partial {
             .filter(|r| r.len > 0 && r.to < size)
             .collect();
         ranges.sort_unstable_by_key(|r| r.to);
-        let (mut taken, mut buf, mut first) = (0, Vec::with_capacity(GROUP_LEN), 0);
+        let (mut taken, mut buf, mut first) = (0, Vec::new(), 0);
         for segment in 0..segments(size) {
             let start = segment * SEGMENT;
             // Ranges that end before this segment are of no more use.
@@ -81,32 +81,54 @@ impl Partial {
                 first += 1;
             }
             let Some(next) = ranges.get(first) else { break };
+            let left = ranges.get(first..).unwrap_or_default();
             let mut rest = state.missing(segment);
             if next.to >= start + SEGMENT || rest == 0 || self.0.groups(&state, segment)?.is_none() {
                 continue;
             }
+            buf.clear();
+            let mut mask = 0;
             while rest != 0 {
-                let group = rest.trailing_zeros();
-                rest &= rest - 1;
-                let (at, len) = group_span(size, segment, group);
-                if !gather(old, ranges.get(first..).unwrap_or_default(), at, len, &mut buf) {
-                    continue;
+                // Neighbours in one go where one range has them all, else group by group.
+                let first_group = rest.trailing_zeros();
+                let (at, _) = group_span(size, segment, first_group);
+                let run = whole_groups(left, at, (rest >> first_group).trailing_ones(), size);
+                let (last_at, last_len) = group_span(size, segment, first_group + run - 1);
+                let bits = run_mask(run) << first_group;
+                if gather(old, left, at, last_at + last_len - at, &mut buf) {
+                    mask |= bits;
                 }
-                match self.0.put(&state, segment, 1 << group, &buf) {
-                    Ok(_) => taken += len,
-                    Err(FilesError::Corrupt { .. }) => {}
-                    Err(e) => return Err(e),
-                }
+                rest &= !bits;
+            }
+            match self.0.put(&state, segment, mask, &buf) {
+                Ok(right) => taken += mask_bytes(size, segment, right),
+                Err(FilesError::Corrupt { .. }) => {}
+                Err(e) => return Err(e),
             }
         }
         Ok(taken)
     }
 }
 
-/// Puts the bytes `at..at+len` together from ranges in order of their targets; false when they do not cover it.
+/// How many of `most` groups from byte `at` on the range there has whole; at least one, to be tried.
+fn whole_groups(ranges: &[CopyRange], at: u64, most: u32, size: u64) -> u32 {
+    let here = |r: &&CopyRange| r.to <= at && r.to.saturating_add(r.len) > at;
+    let Some(r) = ranges.iter().take_while(|r| r.to <= at).find(here) else {
+        return 1;
+    };
+    let end = r.to.saturating_add(r.len);
+    let whole = if end >= size {
+        u64::from(most)
+    } else {
+        (end - at) / GROUP
+    };
+    u32::try_from(whole).unwrap_or(most).clamp(1, most)
+}
+
+/// Appends the bytes `at..at+len` put together from ranges in order of their targets; false, with nothing appended,
+/// when they do not cover it or the source fails.
 fn gather(old: &Source, ranges: &[CopyRange], at: u64, len: u64, buf: &mut Vec<u8>) -> bool {
-    buf.clear();
-    let end = at + len;
+    let (start, end) = (buf.len(), at + len);
     let mut here = at;
     for r in ranges {
         if here >= end || r.to > here {
@@ -114,15 +136,16 @@ fn gather(old: &Source, ranges: &[CopyRange], at: u64, len: u64, buf: &mut Vec<u
         }
         let stop = r.to.saturating_add(r.len).min(end);
         if stop > here {
-            let from = r.from + (here - r.to);
-            let before = buf.len();
-            if old.read_range(from, from + (stop - here), false, buf).is_err()
-                || (buf.len() - before) as u64 != stop - here
-            {
+            let from = r.from.saturating_add(here - r.to);
+            if old.read_raw(from, stop - here, buf).is_err() {
+                buf.truncate(start);
                 return false;
             }
             here = stop;
         }
+    }
+    if here < end {
+        buf.truncate(start);
     }
     here >= end
 }

@@ -137,27 +137,39 @@ impl FolderPartial {
             let page = self.wanted(after, 4096);
             let Some(last) = page.last() else { break };
             after = Some(last.0);
-            for (n, hash, size) in page {
+            for (_, hash, size) in page {
                 if cancel.load(Ordering::Relaxed) {
                     return Err(FilesError::Cancelled);
                 }
-                if self.0.in_place && self.0.adopt_in_place(n, cancel)? {
-                    continue;
-                }
-                let Some(source) = self.0.local(&hash) else {
-                    continue;
-                };
-                if size <= GROUP {
-                    let mut bytes = Vec::new();
-                    if source.read_range(0, size, false, &mut bytes).is_ok() {
-                        self.write_small(&[(n, &bytes)])?;
-                    }
-                } else {
-                    self.copy_large(n, &source, cancel)?;
-                }
+                self.fill_one(&hash, size, cancel)?;
             }
         }
         Ok(self.bytes_here() - before)
+    }
+
+    /// Takes one content for all entries that want it.
+    fn fill_one(&self, hash: &BlobHash, size: u64, cancel: &AtomicBool) -> Result<(), FilesError> {
+        let core = &self.0;
+        if core.in_place {
+            for n in core.same(hash).filter(|n| !core.is_done(*n)) {
+                core.adopt_in_place(n, cancel)?;
+            }
+        }
+        let Some(n) = core.same(hash).find(|n| !core.is_done(*n)) else {
+            return Ok(());
+        };
+        // One of the entries may just have been found in place.
+        let Some(source) = core.local(hash) else {
+            return Ok(());
+        };
+        if size > GROUP {
+            return self.copy_large(n, &source, cancel);
+        }
+        let mut bytes = Vec::new();
+        if source.read_range(0, size, false, &mut bytes).is_ok() {
+            self.write_small(&[(n, &bytes)])?;
+        }
+        Ok(())
     }
 
     /// Copies a larger file group by group; a source that turns out wrong leaves the rest to be fetched.
