@@ -254,7 +254,17 @@ fn what_came_so_far_is_served_and_goes_on_after_a_new_start() {
         "file.busy"
     );
     let here = p.bytes_here();
-    drop((part, p));
+    assert_eq!(p.segment_cvs().unwrap(), s.segment_cvs().unwrap());
+    assert_eq!(p.group_cvs(3).unwrap(), s.group_cvs(3).unwrap());
+    // Given up by one, taken up by another at once: whoever still holds the first can do no more.
+    p.abandon(true).unwrap();
+    let again = b.begin(&hash, Some(&dest));
+    assert_eq!(again.bytes_here(), here);
+    assert_eq!(
+        p.write(1, 0, &data[..GROUP as usize]).unwrap_err().code(),
+        "file.order"
+    );
+    drop((part, p, again));
     b.reopen();
     assert_eq!(b.store.content(&hash), None, "closed, so not served");
     assert_eq!(b.store.partials().len(), 1);

@@ -93,7 +93,7 @@ fn child_that_receives() {
             let mut mask = p.missing(segment);
             while mask.count_ones() > 1 + (odd >> 60) as u32 % 8 {
                 mask &= mask.rotate_left((odd >> 32) as u32 % 64) | mask & (mask - 1);
-                mask = if odd & 1 == 0 {
+                mask = if odd.is_multiple_of(2) {
                     mask & (mask - 1)
                 } else {
                     mask & !(1 << (63 - mask.leading_zeros()))
@@ -187,7 +187,7 @@ fn child_that_finishes_one_after_the_other() {
     let (_b, to, _) = open(&dir.join("b"));
     let first = fs::read_dir(dir.join("files")).unwrap().count() as u64;
     for n in first.. {
-        let data = noise(n, if n % 2 == 0 { 1000 } else { 200_000 });
+        let data = noise(n, if n.is_multiple_of(2) { 1000 } else { 200_000 });
         let path = dir.join("src");
         fs::write(&path, &data).unwrap();
         let hash = add(&from, &path);
@@ -229,7 +229,7 @@ fn an_end_cut_short_is_made_up_for_or_goes_on() {
         for line in &seen {
             let (what, n) = line.split_once(' ').unwrap();
             let n: u64 = n.parse().unwrap();
-            let data = noise(n, if n % 2 == 0 { 1000 } else { 200_000 });
+            let data = noise(n, if n.is_multiple_of(2) { 1000 } else { 200_000 });
             let (hash, path) = (BlobHash::of(&data), t.path().join(format!("files/{n}")));
             let known = b.content(&hash).is_some_and(|c| c.whole);
             if what == "end" {

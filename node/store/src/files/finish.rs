@@ -92,16 +92,24 @@ impl Partial {
         done.inspect_err(|_| core.closed.store(false, Ordering::Release))
     }
 
-    /// Ends the transfer. With `keep` it can be begun again where it is now; otherwise all of it is removed.
+    /// Ends the transfer for all its clones. With `keep` it can be begun again at once, where it is now; otherwise all
+    /// of it is removed.
     ///
     /// # Errors
     /// The journal, I/O.
     pub fn abandon(&self, keep: bool) -> Result<(), FilesError> {
         let core = &*self.0;
         if keep {
-            return self.checkpoint();
+            self.checkpoint()?;
         }
         if core.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        if keep {
+            match &core.target {
+                Target::Entry(folder, entry) => folder.close_entry(*entry),
+                Target::Blob | Target::File(_) => core.store.close_partial(&core.id),
+            }
             return Ok(());
         }
         *core.promise.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -241,6 +249,13 @@ impl FileStore {
         })?;
         self.remove_notes(id);
         Ok(root)
+    }
+
+    /// Lets a transfer be begun again although somebody may still hold the one that ended.
+    pub(super) fn close_partial(&self, id: &Id) {
+        if let Some(slot) = self.write_index().partials.get_mut(id) {
+            slot.open = std::sync::Weak::new();
+        }
     }
 
     /// Takes a transfer off the record, with all that was known about it.

@@ -237,6 +237,10 @@ impl FolderCore {
             .rename(&part, &to.path, self.overwrite || !self.in_place)
     }
 
+    pub(super) fn close_entry(&self, n: u32) {
+        lock(&self.open).remove(&n);
+    }
+
     pub(super) fn drop_entry(&self, n: u32, core: &Core) -> Result<(), FilesError> {
         if let Some((entry, ..)) = self.file(n) {
             self.beneath.remove(&self.part_of(&entry.path))?;

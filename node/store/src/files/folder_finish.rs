@@ -149,14 +149,18 @@ impl FolderPartial {
         Ok(root)
     }
 
-    /// Ends the transfer. With `keep` it can be begun again where it is now; otherwise what came is removed, but
+    /// Ends the transfer for all its clones. With `keep` it can be begun again at once, where it is now; otherwise what came is removed, but
     /// for files that took their place in an existing folder.
     ///
     /// # Errors
     /// The journal, I/O.
     pub fn abandon(&self, keep: bool) -> Result<(), FilesError> {
         let core = &*self.0;
-        if core.closed.swap(true, Ordering::AcqRel) || keep {
+        if core.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        if keep {
+            core.store.close_partial(&core.id);
             return Ok(());
         }
         if core.in_place {

@@ -82,6 +82,35 @@ impl Partial {
         Ok(())
     }
 
+    /// The chaining values of all segments, as they were set; none for content of at most one segment.
+    ///
+    /// # Errors
+    /// `file.order` before the tree; I/O.
+    pub fn segment_cvs(&self) -> Result<Vec<Cv>, FilesError> {
+        let state = self.0.state().ok_or(FilesError::Order {
+            hash: self.0.hash,
+            what: "a look at the tree",
+        })?;
+        if segments(state.list.size()) == 1 {
+            return Ok(Vec::new());
+        }
+        state.list.segment_cvs()
+    }
+
+    /// The chaining values of a segment's groups, if they are here; none for content of at most one group.
+    ///
+    /// # Errors
+    /// `file.not_here`; `file.order` before the tree; I/O.
+    pub fn group_cvs(&self, segment: u64) -> Result<Vec<Cv>, FilesError> {
+        let source = self.0.store.part_source(self.0.clone());
+        source
+            .ok_or(FilesError::Order {
+                hash: self.0.hash,
+                what: "a look at the tree",
+            })?
+            .group_cvs(segment)
+    }
+
     /// Whether the chaining values of a segment's groups are here.
     #[must_use]
     pub fn has_groups(&self, segment: u64) -> bool {
