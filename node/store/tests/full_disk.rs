@@ -191,6 +191,7 @@ fn a_transfer_to_a_full_disk_is_refused_or_stops_and_goes_on() {
     let p = b.begin(&huge, Some(&disk.path().join("huge")));
     assert_eq!(tree(&p, &huge).unwrap_err().code(), "store.disk_full");
     p.abandon(false).unwrap();
+    drop(p);
     // Room promised to one is not promised to another.
     let p = b.begin(&six, Some(&disk.path().join("six")));
     tree(&p, &six).unwrap();

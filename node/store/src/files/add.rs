@@ -157,6 +157,9 @@ impl FileStore {
         }
         let hash = self.hash_cached(&file, path, stamp.size, options.progress, cancel)?;
         if Stamp::of(&file.metadata().map_err(failed)?) != stamp {
+            if self.content(&hash).is_none() {
+                super::remove(&self.0.places.cvs_of(&hash))?;
+            }
             return Err(FilesError::Unsteady { path: path.into() });
         }
         self.put_reference(ReferenceRow {

@@ -79,15 +79,20 @@ struct Lists<'a> {
 type Hashed = (usize, Result<BlobHash, FilesError>);
 
 impl Adding<'_> {
-    pub(super) fn run(&self, name: String, mut listed: Vec<Listed>) -> Result<Done, FilesError> {
+    pub(super) fn run(&self, name: String, listed: Vec<Listed>) -> Result<Done, FilesError> {
+        let temp = self.store.temp("pack");
+        self.add(name, listed, &temp)
+            .inspect_err(|_| drop(std::fs::remove_file(&temp)))
+    }
+
+    fn add(&self, name: String, mut listed: Vec<Listed>, temp: &Path) -> Result<Done, FilesError> {
         let read_ns = now_ns();
         listed.sort_unstable_by(|a, b| a.0.path.cmp(&b.0.path));
-        let temp = self.store.temp("pack");
         let (mut entries, mut places) = (Vec::with_capacity(listed.len()), Vec::with_capacity(listed.len()));
         let (mut hashed, mut failed) = (0, Vec::new());
         {
             let mut items = items(&listed);
-            let pack = self.pack(&temp, &mut items)?;
+            let pack = self.pack(temp, &mut items)?;
             self.reuse(&mut items, pack.as_deref(), read_ns)?;
             self.hash_all(&mut items, pack.as_ref())?;
             let mut items = items.into_iter().peekable();
@@ -131,7 +136,7 @@ impl Adding<'_> {
                 let (ino, cvs_at) = (*place)?;
                 new_row(e, n, cvs_at, ino)
             });
-        let folder = self.store.write_table(row, rows, Some(&temp))?;
+        let folder = self.store.write_table(row, rows, Some(temp))?;
         self.store.register(NewRoot {
             path: (!self.options.copy).then_some(self.root),
             folder: Some(folder),

@@ -21,7 +21,7 @@ use rustix::fs::FileType;
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -132,15 +132,10 @@ impl FileStore {
         place: &Place,
         token: Arc<()>,
     ) -> Result<FolderCore, FilesError> {
-        let root = match &row.part {
-            Some(part) => {
-                let part = part.path();
-                let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&part);
-                made.map_err(|e| FilesError::io("create", &part, e))?;
-                part
-            }
-            None => place.full.clone(),
-        };
+        let root = row
+            .part
+            .as_ref()
+            .map_or_else(|| place.full.clone(), RowPath::path);
         // The last name must be a folder and no link: it is opened below the folder that is open.
         let name = root.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         let parent = place.rel.rsplit_once('/').map_or("", |(p, _)| p);
@@ -149,7 +144,7 @@ impl FileStore {
         } else {
             format!("{parent}/{name}")
         };
-        let beneath = Beneath::of(place.beneath.dir(&rel, false)?, &root);
+        let beneath = Beneath::of(place.beneath.dir(&rel, row.part.is_some())?, &root);
         let ino = fs::symlink_metadata(&root)
             .map_err(|e| FilesError::io("read", &root, e))?
             .ino();

@@ -21,8 +21,8 @@ use std::{fs::File, path::Path, sync::atomic::Ordering};
 /// Permissions of the folder itself: a manifest does not say.
 const ROOT_MODE: u32 = 0o755;
 impl FolderCore {
-    /// Makes folders and links, then sets what folders look like, the deepest first.
-    fn dress_all(&self) -> Result<(), FilesError> {
+    /// Makes folders without files, and links.
+    fn make_rest(&self) -> Result<(), FilesError> {
         let entries = &self.manifest.entries;
         for e in entries {
             match &e.kind {
@@ -31,6 +31,12 @@ impl FolderCore {
                 EntryKind::File { .. } => {}
             }
         }
+        Ok(())
+    }
+
+    /// Sets what folders look like, the deepest first: the mode of one may forbid to look into it.
+    fn dress_folders(&self) -> Result<(), FilesError> {
+        let entries = &self.manifest.entries;
         for e in entries.iter().rev().filter(|e| e.kind == EntryKind::Folder) {
             self.beneath.dress_dir(&e.path, e.mode, e.mtime_ns)?;
         }
@@ -97,8 +103,9 @@ impl FolderPartial {
         let row = store.index().partials.get(&core.id).map(|s| s.row.clone());
         let row = row.ok_or(FilesError::NotFound { hash: core.hash })?;
         let dest = row.full_dest().unwrap_or_default();
-        core.dress_all()?;
+        core.make_rest()?;
         let stamps = core.stamps()?;
+        core.dress_folders()?;
         if core.closed.swap(true, Ordering::AcqRel) {
             return Err(FilesError::Order {
                 hash: core.hash,

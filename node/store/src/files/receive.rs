@@ -284,7 +284,11 @@ impl FileStore {
             }
             return Ok(());
         }
-        let Some(list) = known_tree(&notes.cvs, &row.hash)? else {
+        // The values move just before the row goes.
+        let moved = self.0.places.cvs_of(&row.hash);
+        let list =
+            known_tree(&notes.cvs, &row.hash)?.map_or_else(|| known_tree(&moved, &row.hash), |l| Ok(Some(l)));
+        let Some(list) = list? else {
             return Ok(());
         };
         let masks = map.load(&row.hash, segments(list.size()))?;
