@@ -19,6 +19,8 @@ pub const MAX_BUCKETS: usize = 4096;
 pub const MIN_GRANT: u64 = 16 << 10;
 /// The most bytes of one grant while others wait: turns stay short.
 const MAX_TURN: u64 = 256 << 10;
+/// Bytes one may be ahead of another who waits: turns are not taken for every crumb.
+const LEAD: u64 = 64 << 10;
 /// The longest wait that is answered: limits may have changed by then.
 const MAX_WAIT: Millis = Millis(1000);
 /// Somebody who waits is forgotten so long after he was to come back.
@@ -213,7 +215,8 @@ impl Limits {
             return;
         }
         let tag = self.tag(&key);
-        self.served = self.served.max(tag);
+        let first = self.waiting.keys().map(|k| self.tag(k)).min();
+        self.served = self.served.max(first.map_or(tag, |f| f.min(tag)));
         // A class's part is shared by those of it who want something now.
         let same = self.waiting.keys().filter(|k| k.0 == key.0 && **k != key).count() as u64 + 1;
         let cost = (bytes * UNIT).saturating_mul(same) / key.0.weight();
@@ -235,14 +238,20 @@ impl Limits {
         }
     }
 
-    /// An asker's virtual time: who has been away has saved nothing up.
+    /// An asker's virtual time: who waits keeps his place, who has been away has saved nothing up.
     fn tag(&self, key: &(Class, NodeId)) -> u64 {
-        self.tags.get(key).copied().unwrap_or(0).max(self.served)
+        let tag = self.tags.get(key).copied().unwrap_or(0);
+        if self.waiting.contains_key(key) {
+            tag
+        } else {
+            tag.max(self.served)
+        }
     }
 
     /// Whether somebody who waits is to go before this one: of its class, or for the node's tokens.
     fn is_behind(&self, key: &(Class, NodeId), in_class: bool) -> bool {
-        let mine = (self.tag(key), *key);
+        let lead = LEAD * UNIT / key.0.weight();
+        let mine = (self.tag(key).saturating_sub(lead), *key);
         self.waiting
             .iter()
             .filter(|(other, w)| if in_class { other.0 == key.0 } else { !w.of_class })

@@ -7,6 +7,8 @@ mod bucket;
 mod gate;
 mod hours;
 mod queue;
+#[cfg(test)]
+mod tests;
 
 pub use gate::{Limits, LimitsConfig, MAX_BUCKETS, MAX_WAITERS, MIN_GRANT, Verdict};
 pub use hours::{BadHours, Hours, MAX_HOURS, Schedule};

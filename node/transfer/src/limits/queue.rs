@@ -177,6 +177,13 @@ impl SendQueue {
         self.len
     }
 
+    /// Requests of one peer in one class that wait.
+    #[must_use]
+    pub fn waiting_of(&self, class: Class, peer: NodeId) -> usize {
+        let turns = self.classes.get(class.index());
+        turns.and_then(|t| t.jobs.get(&peer)).map_or(0, VecDeque::len)
+    }
+
     /// Nothing waits.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

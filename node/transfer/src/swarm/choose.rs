@@ -14,6 +14,8 @@ const CANDIDATES: usize = 256;
 const SLOWER: u64 = 2;
 /// and this.
 const SPARE: Millis = Millis::secs(1);
+/// So many segments before a gap are looked at for another fetcher's walk: it does not show what is on its way.
+const LOOK_BACK: u32 = 4;
 /// A relayed peer is left out while direct ones have at least this part of its speed.
 const RELAY_PART: u64 = 4;
 
@@ -73,7 +75,7 @@ impl Swarm {
             return peer.speed(self.now);
         }
         let best = self.peers.values().filter_map(|p| p.rate.measured()).max();
-        best.unwrap_or(super::pace::DEFAULT_RATE).max(1)
+        super::pace::fallen(best.unwrap_or(super::pace::DEFAULT_RATE), peer.silence(self.now))
     }
 
     /// Open segments that this peer may be asked for, as bits of one word.
@@ -103,13 +105,18 @@ impl Swarm {
                 return Some(first);
             }
         }
-        let begun = content.begun();
-        let unfinished =
-            (0..begun.words()).find_map(|w| ones(begun.word(w) & self.word(id, field, w)).next().map(at(w)));
+        let (begun, seeds) = (content.begun(), self.peers.get(id)?.seeds());
+        let unfinished = (0..begun.words()).find_map(|w| {
+            // What a fetcher has begun to give it may also end.
+            let spared = if seeds { field.held.word(w) } else { 0 };
+            ones(begun.word(w) & self.word(id, field, w) & !spared)
+                .next()
+                .map(at(w))
+        });
         if unfinished.is_some() {
             return unfinished;
         }
-        if self.peers.get(id)?.seeds() {
+        if seeds {
             self.of_seeder(id, field)
         } else {
             self.rarest(id, field)
@@ -144,7 +151,7 @@ impl Swarm {
         let own = self.stretch(me);
         if let Some(found) = self.walk_in(own, &fresh).or_else(|| {
             let run = longest(own, &fresh)?;
-            Some(if self.is_foreign(field, own, run.0) {
+            Some(if self.is_foreign(field, run.0) {
                 run.0 + run.1 / 2
             } else {
                 run.0
@@ -154,22 +161,21 @@ impl Swarm {
         }
         let mut best: Option<(u32, u32)> = None;
         for rank in (0..self.crew.len()).filter(|r| *r != me) {
-            if self.leave(rank, id) == Leave::Not {
+            let leave = self.leave(rank, id);
+            if leave == Leave::Not {
                 continue;
             }
             let stretch = self.stretch(rank);
             if let Some(found) = self.walk_in(stretch, &fresh) {
                 return Some(found);
             }
-            let run = longest(stretch, &fresh);
-            if run.is_some_and(|r| best.is_none_or(|b| r.1 > b.1)) {
-                best = run;
-            }
+            let n = self.crew.len();
+            let place = longest(stretch, &fresh)
+                .and_then(|run| Some((run.1, helper_place(run, (me, rank, n), leave == Leave::Free)?)));
+            best = best.max(place);
         }
-        if let Some((start, len)) = best {
-            // Its owner walks towards it from the left, and another may have the same thought.
-            let jitter = (self.hash(u64::from(start)) % u64::from(len / 4 + 1)) as u32;
-            return Some(start + len / 2 + jitter.min(len - 1 - len / 2));
+        if let Some((_, found)) = best {
+            return Some(found);
         }
         self.of_slow_holders(id, field)
     }
@@ -181,15 +187,15 @@ impl Swarm {
             .then_some(walk)
     }
 
-    /// Whether what lies before a segment came to another fetcher first, who then probably walks this way.
-    fn is_foreign(&self, field: &Field, stretch: (u32, u32), start: u32) -> bool {
+    /// Whether what lies just before a segment came to another fetcher first, who then probably walks this way.
+    fn is_foreign(&self, field: &Field, start: u32) -> bool {
         let Some(content) = &self.content else {
             return false;
         };
-        start > stretch.0 && {
-            let left = start - 1;
-            field.held.get(left) && content.free(left) != 0
-        }
+        let before = start.saturating_sub(LOOK_BACK)..start;
+        before
+            .into_iter()
+            .any(|s| field.held.get(s) && content.free(s) != 0)
     }
 
     /// What only slow partial peers would give is taken from the seeder after all, from the end.
@@ -231,6 +237,21 @@ fn at(word: usize) -> impl Fn(u32) -> u32 {
     move |bit| word as u32 * 64 + bit
 }
 
+/// Where the member of rank `me` helps the one of rank `owner` (of `n`) in a run that the owner walks from the left:
+/// each helper at another place. Of a short run each takes what falls to its rank, so that what is on its way to one
+/// is not taken by another; only if nobody is at it anyone takes the rest.
+fn helper_place(run: (u32, u32), of: (usize, usize, usize), free: bool) -> Option<u32> {
+    let (start, len) = run;
+    let (me, owner, n) = (of.0 as u32, of.1 as u32, of.2.max(1) as u32);
+    let nth = (me + n - owner) % n;
+    if len > 2 * n {
+        let half = len / 2;
+        return Some(start + half + (len - half) * nth.saturating_sub(1) / n);
+    }
+    let mine = (start..start + len).rev().find(|s| s % n == me);
+    mine.or_else(|| free.then(|| start + len - 1 - nth % len))
+}
+
 /// First and length of the longest run of set bits within a stretch.
 fn longest(stretch: (u32, u32), word: &impl Fn(usize) -> u64) -> Option<(u32, u32)> {
     let mut best: Option<(u32, u32)> = None;
@@ -260,6 +281,26 @@ fn longest(stretch: (u32, u32), word: &impl Fn(usize) -> u64) -> Option<(u32, u3
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+
+    #[test]
+    fn helpers_begin_at_places_of_their_own() {
+        for n in 2..9usize {
+            for len in 1..100 {
+                let places = |free| (1..n).filter_map(move |me| helper_place((10, len), (me, 0, n), free));
+                let mut all: Vec<u32> = places(false).collect();
+                let asked = all.len();
+                all.sort_unstable();
+                all.dedup();
+                assert_eq!(all.len(), asked, "{n} in {len}");
+                assert!(
+                    all.iter().all(|p| (10..10 + len).contains(p)),
+                    "{n} in {len}: {all:?}"
+                );
+                assert!(places(true).all(|p| (10..10 + len).contains(&p)));
+                assert_eq!(places(true).count(), n - 1, "what nobody is at is not left");
+            }
+        }
+    }
 
     #[test]
     fn the_longest_run_is_found_across_words() {

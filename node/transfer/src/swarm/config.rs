@@ -58,7 +58,7 @@ impl Config {
             answer_within: Millis::secs(10),
             patience: Millis::secs(3),
             have_pause: Millis(50),
-            whole_pause: Millis::secs(1),
+            whole_pause: Millis(500),
             max_flight: 32 << 20,
             few_peers: 4,
         }

@@ -104,10 +104,15 @@ impl Rate {
 
     /// The rate to reckon with when nothing has come for that long: silence makes it fall.
     pub(crate) const fn after(&self, silence: Millis) -> u64 {
-        let falls = 1 + silence.0.saturating_sub(500) / 250;
-        let rate = self.get() / falls;
-        if rate == 0 { 1 } else { rate }
+        fallen(self.get(), silence)
     }
+}
+
+/// A rate after a silence: half a second is nothing, then it falls.
+pub(crate) const fn fallen(rate: u64, silence: Millis) -> u64 {
+    let falls = 1 + silence.0.saturating_sub(500) / 250;
+    let rate = rate / falls;
+    if rate == 0 { 1 } else { rate }
 }
 
 /// How fast another fetcher gains the segments of its stretch.

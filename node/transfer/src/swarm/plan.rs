@@ -22,6 +22,8 @@ const SHORTEST_ANSWER: Millis = Millis(250);
 const FEWEST_GROUPS: u32 = 4;
 /// Groups of the first asks to a partial peer, which may be anybody.
 const FIRST_GROUPS: u32 = 16;
+/// Bytes a second from which on whole segments are asked of a seeder that others fetch from too.
+const WHOLE_SPEED: u64 = 512 << 10;
 /// How soon decisions that rest on others' speed are looked at again.
 pub(super) const AGAIN: Millis = Millis(100);
 
@@ -95,6 +97,10 @@ impl Swarm {
             } else {
                 FIRST_GROUPS
             };
+        }
+        if peer.seeds() && self.crew.len() > 1 && self.speed(id) >= WHOLE_SPEED {
+            // Only whole segments can be given on.
+            return GROUPS_PER_SEGMENT;
         }
         let left = self.content.as_ref().map_or(0, super::content::Content::left);
         let all: u64 = self

@@ -118,9 +118,22 @@ impl Swarm {
             peer.early.truncate(MAX_BITMAP);
         }
         let grew = peer.have.count() > before;
+        self.step_aside(id);
         self.refresh_crew();
         self.note_gain(id, grew);
         self.dirty = true;
+    }
+
+    /// If another fetcher has just got what a seeder has been asked for, both walk the same way, and this node is the
+    /// one behind: it goes elsewhere.
+    fn step_aside(&mut self, id: NodeId) {
+        let Some(other) = self.peers.get(&id).filter(|p| !p.whole) else {
+            return;
+        };
+        let seeders = self.peers.values().filter(|p| p.seeds());
+        if seeders.flat_map(|p| &p.asks).any(|a| other.have.get(a.segment)) {
+            self.walk = u32::MAX;
+        }
     }
 
     pub(super) fn on_have_failed(&mut self, id: NodeId, why: Failure) {

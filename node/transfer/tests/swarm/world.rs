@@ -14,7 +14,7 @@ use std::{
 };
 
 /// Groups sent in one piece.
-const QUANTUM: u32 = 8;
+const QUANTUM: u64 = 8;
 /// A receiver's line takes this much before its senders wait, in µs.
 const BACKLOG: u64 = 30_000;
 /// A fetcher is named by its provider for so long after its last question, in µs.
@@ -622,11 +622,12 @@ impl World {
             return;
         };
         self.nodes[p].turn = f;
+        let quantum = (self.nodes[p].up / 10 / GROUP).clamp(1, QUANTUM);
         let queue = self.nodes[p].queues.get_mut(&f).expect("a queue");
         let (segment, rest, ask) = queue.front_mut().expect("an ask");
         let (segment, ask) = (*segment, *ask);
         let mut mask = 0;
-        for _ in 0..QUANTUM {
+        for _ in 0..quantum {
             mask |= *rest & rest.wrapping_neg();
             *rest &= rest.wrapping_sub(1);
         }
