@@ -219,8 +219,9 @@ impl Daemon {
                 index,
                 attempt,
                 blobs,
+                stdin,
             } => {
-                mesh.exec.fetch(lease, from, index, attempt, blobs);
+                mesh.exec.fetch(lease, from, (index, attempt), blobs, stdin);
             }
             Effect::RunTask { lease, order } => {
                 let (index, attempt) = (order.index, order.attempt);

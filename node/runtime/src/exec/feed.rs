@@ -39,6 +39,12 @@ pub(super) async fn feed(run: Arc<Run>, handle: Arc<dyn LeaseHandle>, mut fed: m
                         .map(|e| (e.code().to_owned(), e.to_string())),
                     Err(failed) => Some(failed),
                 };
+                let number = task_number(index, attempt);
+                if failed.is_none() {
+                    run.coming.flow(number, &handle);
+                } else {
+                    run.coming.end(number);
+                }
                 if let Some((code, detail)) = failed {
                     // `exec.died` is told by the pump once for all tasks.
                     if code != "exec.died" {
@@ -90,12 +96,17 @@ fn prepare(run: &Run, order: TaskOrder) -> Result<TaskRun, (String, String)> {
             path,
         });
     }
-    let stdin = match spec.stdin {
-        None => Stdin::Empty,
-        Some(BlobRef {
-            inline: Some(bytes), ..
-        }) => Stdin::Inline(bytes),
-        Some(blob) => Stdin::File(place(run, &blob, number, hive_protocol::task::MAX_INPUTS)?),
+    let coming = run.coming.size(number);
+    let stdin = match (spec.stdin, coming) {
+        (None, _) => Stdin::Empty,
+        (_, Some(size)) => Stdin::Stream { size },
+        (
+            Some(BlobRef {
+                inline: Some(bytes), ..
+            }),
+            None,
+        ) => Stdin::Inline(bytes),
+        (Some(blob), None) => Stdin::File(place(run, &blob, number, hive_protocol::task::MAX_INPUTS)?),
     };
     let mut argv = Vec::with_capacity(spec.args.len() + 1);
     argv.push(run.program.name.clone());

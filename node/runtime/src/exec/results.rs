@@ -120,6 +120,7 @@ pub(super) async fn collect(
     if !hashes.is_empty() {
         run.places.grants.allow(run.lease, submitter, hashes);
     }
+    run.coming.end(number);
     handle.release(number).await;
     for n in 0..=MAX_INPUTS {
         // Inputs are linked from 0 on; the one after the last possible is standard input.

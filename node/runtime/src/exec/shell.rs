@@ -1,6 +1,11 @@
 //! The table of leases with an executor, and the carrying out of what the worker core asks of them.
 
-use super::{feed, feed::Feed, pump};
+use super::{
+    coming::{Coming, STREAM_FROM, Streams},
+    feed,
+    feed::Feed,
+    pump,
+};
 use crate::{
     blobs::{Fetcher, Grants},
     inbox::Inbox,
@@ -51,6 +56,7 @@ pub(super) struct Run {
     pub stopped: AtomicBool,
     pub places: ExecPlaces,
     pub inbox: mpsc::Sender<Inbox>,
+    pub coming: Coming,
 }
 
 impl Run {
@@ -77,6 +83,8 @@ pub struct ExecShell {
     inbox: mpsc::Sender<Inbox>,
     leases: BTreeMap<LeaseId, Held>,
     serial: u64,
+    /// Without it every input is waited for.
+    streams: Option<Arc<dyn Streams>>,
 }
 
 impl ExecShell {
@@ -89,7 +97,13 @@ impl ExecShell {
             inbox,
             leases: BTreeMap::new(),
             serial: 0,
+            streams: None,
         }
+    }
+
+    /// Large standard inputs come from here from now on, while their tasks run.
+    pub fn set_streams(&mut self, streams: Arc<dyn Streams>) {
+        self.streams = Some(streams);
     }
 
     /// Starts (again) the executor of a lease.
@@ -104,6 +118,7 @@ impl ExecShell {
             stopped: AtomicBool::new(false),
             places: self.places.clone(),
             inbox: self.inbox.clone(),
+            coming: Coming::default(),
         });
         let (feed, fed) = mpsc::channel(FEED);
         if let Some(old) = self.leases.insert(
@@ -150,39 +165,66 @@ impl ExecShell {
         }
     }
 
-    /// Fetches what a queued task reads.
-    pub fn fetch(&self, lease: LeaseId, from: NodeId, index: TaskIndex, attempt: u16, blobs: Vec<BlobRef>) {
-        let (fetcher, inbox, store) = (
-            self.fetcher.clone(),
-            self.inbox.clone(),
-            self.places.store.clone(),
-        );
-        tokio::spawn(async move {
-            let mut input = Input::BlobsReady {
-                lease,
-                index,
-                attempt,
-            };
-            for blob in &blobs {
-                // Pinned first, so that a collection between arrival and use cannot take it.
-                let pinned = store.pin(blob.hash, &pin_name(lease), None);
-                let fetched = fetcher.fetch(from, lease, blob).await;
-                let failed = match (pinned, fetched) {
-                    (_, Err(e)) => Some((e.code, e.detail)),
-                    (Err(e), _) => Some((e.code().to_owned(), e.to_string())),
-                    _ => None,
-                };
-                if let Some((code, detail)) = failed {
-                    input = Input::BlobsFailed {
-                        lease,
-                        index,
-                        attempt,
-                        code,
-                        detail,
-                    };
-                    break;
-                }
+    /// Fetches what a queued task reads; of a large standard input only so much that it can begin to flow.
+    pub fn fetch(
+        &self,
+        lease: LeaseId,
+        from: NodeId,
+        task: (TaskIndex, u16),
+        mut blobs: Vec<BlobRef>,
+        stdin: Option<BlobRef>,
+    ) {
+        let (index, attempt) = task;
+        let store = self.places.store.clone();
+        let held = self.leases.get(&lease).map(|held| Arc::clone(&held.run));
+        let streamed = match (&stdin, &self.streams, held) {
+            (Some(blob), Some(streams), Some(run))
+                if blob.size >= STREAM_FROM && !store.has(&blob.hash) && run.coming.room() =>
+            {
+                Some((blob.clone(), Arc::clone(streams), run))
             }
+            _ => None,
+        };
+        if streamed.is_none() {
+            blobs.extend(stdin);
+        }
+        let (fetcher, inbox) = (self.fetcher.clone(), self.inbox.clone());
+        tokio::spawn(async move {
+            let fetched = async {
+                for blob in &blobs {
+                    // Pinned first, so that a collection between arrival and use cannot take it.
+                    let pinned = store.pin(blob.hash, &pin_name(lease), None);
+                    fetcher
+                        .fetch(from, lease, blob)
+                        .await
+                        .map_err(|e| (e.code, e.detail))?;
+                    pinned.map_err(|e| (e.code().to_owned(), e.to_string()))?;
+                }
+                if let Some((blob, streams, run)) = streamed {
+                    store
+                        .pin(blob.hash, &pin_name(lease), None)
+                        .map_err(|e| (e.code().to_owned(), e.to_string()))?;
+                    let reader = streams.open(from, lease, &blob).await;
+                    let reader = reader.map_err(|e| (e.code, e.detail))?;
+                    run.coming
+                        .keep(pump::task_number(index, attempt), reader, blob.size);
+                }
+                Ok::<_, (String, String)>(())
+            };
+            let input = match fetched.await {
+                Ok(()) => Input::BlobsReady {
+                    lease,
+                    index,
+                    attempt,
+                },
+                Err((code, detail)) => Input::BlobsFailed {
+                    lease,
+                    index,
+                    attempt,
+                    code,
+                    detail,
+                },
+            };
             let _ = inbox.send(Inbox::Worker(Box::new(input))).await;
         });
     }
@@ -210,6 +252,7 @@ async fn live(run: Arc<Run>, fetcher: Fetcher, slots: u16, fed: mpsc::Receiver<F
             let feeding = tokio::spawn(feed::feed(Arc::clone(&run), Arc::clone(&handle), fed));
             let reason = pump::pump(&run, &handle, events).await;
             feeding.abort();
+            run.coming.end_all();
             handle.kill();
             if !run.stopped.load(Ordering::Acquire) {
                 tracing::warn!(target: "hive_runtime::exec", ?lease, "executor died: {reason}");

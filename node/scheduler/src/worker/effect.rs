@@ -53,7 +53,7 @@ pub enum Effect {
         lease: LeaseId,
     },
     /// Fetch the blobs a queued task reads (those not inline). Answer `BlobsReady` or `BlobsFailed`.
-    /// Not asked for tasks without such blobs.
+    /// Not asked for tasks without such blobs. Of standard input it is enough that it can be read in order.
     FetchBlobs {
         /// The lease.
         lease: LeaseId,
@@ -63,8 +63,10 @@ pub enum Effect {
         index: TaskIndex,
         /// Which try.
         attempt: u16,
-        /// The blobs.
+        /// The blobs of its input files.
         blobs: Vec<BlobRef>,
+        /// Its standard input, if that is a blob.
+        stdin: Option<BlobRef>,
     },
     /// Run a task in the lease's executor, after those already handed to it. At most as many as
     /// `StartExecutor` said run at once; a few more are handed over ahead so that the executor never waits.

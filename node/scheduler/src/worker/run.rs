@@ -210,19 +210,23 @@ impl Worker {
             };
             queued.fetching = true;
             lease.fetching += 1;
-            let blobs: Vec<BlobRef> = queued
-                .order
-                .spec
-                .blobs()
-                .filter(|b| b.inline.is_none())
+            let spec = &queued.order.spec;
+            let apart = |b: &&BlobRef| b.inline.is_none();
+            let blobs: Vec<BlobRef> = spec
+                .inputs
+                .iter()
+                .map(|i| &i.blob)
+                .filter(apart)
                 .cloned()
                 .collect();
+            let stdin = spec.stdin.as_ref().filter(apart).cloned();
             self.effects.push_back(Effect::FetchBlobs {
                 lease: id,
                 from: lease.submitter,
                 index: queued.order.index,
                 attempt: queued.order.attempt,
                 blobs,
+                stdin,
             });
         }
         if lease.executor != Executor::Ready || lease.is_unpaid() {
