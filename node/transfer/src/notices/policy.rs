@@ -52,6 +52,8 @@ pub struct Policy {
     pub accept: Accept,
     /// Whether a file waits until somebody accepts it; texts and events do not.
     pub ask: bool,
+    /// Nodes whose files never wait for anybody.
+    pub trusted: BTreeSet<NodeId>,
     /// Below which folder files are put.
     pub folder: String,
     /// Bytes of one push at most; larger ones are declined.
@@ -69,6 +71,7 @@ impl Default for Policy {
         Self {
             accept: Accept::All,
             ask: false,
+            trusted: BTreeSet::new(),
             folder: String::new(),
             max_size: 1 << 40,
             min_free: 1 << 30,

@@ -69,7 +69,7 @@ impl Inbox {
     }
 
     pub(super) fn office_broken(&mut self, now: Timestamp, node: NodeId) {
-        if let Some(office) = self.offices.get_mut(&node) {
+        if let Some(office) = self.offices.get_mut(&node).filter(|o| o.asked) {
             office.asked = false;
             office.failures = office.failures.saturating_add(1);
             let (first, longest) = self.config.retry;

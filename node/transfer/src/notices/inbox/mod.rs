@@ -256,11 +256,53 @@ impl Inbox {
         Ok(())
     }
 
-    /// All is restored: pulls that had begun go on.
+    /// All is restored: pulls that had begun go on. What a journal that lost its last batch left apart is joined
+    /// again: the list decides.
     pub fn restored(&mut self, now: Timestamp) {
         self.last = now;
+        let keys: Vec<Key> = self.items.keys().copied().collect();
+        for key in keys {
+            self.join(key);
+            self.outdated(now, key);
+        }
         self.next_look = now + self.config.look_every;
         self.start(now);
+    }
+
+    /// An older state of a mirror is not begun again.
+    fn outdated(&mut self, now: Timestamp, key: Key) {
+        let sync = self.items.get(&key).filter(|i| !i.ended()).and_then(Item::sync);
+        let newer = sync.and_then(|(sync, seq)| self.mirrors.get(&(key.0, sync)).map(|m| m.seq > seq));
+        if newer == Some(true) {
+            let why = "a newer state has come".to_owned();
+            self.end(now, key, DeliveryState::Declined(why));
+        }
+    }
+
+    fn join(&mut self, key: Key) {
+        let Some(item) = self.items.get(&key) else { return };
+        let last = match &item.stage {
+            Stage::Ended(state) => Some(state.clone()),
+            _ => None,
+        };
+        let had = self.seen.get(&key);
+        if had.is_some_and(|s| s.last.is_some() == last.is_some()) || (had.is_none() && last.is_some()) {
+            return;
+        }
+        let seen = Seen {
+            expires: item.notice.expires,
+            told: false,
+            sync: item.sync(),
+            last,
+        };
+        let owed = &mut self.senders.entry(key.0).or_default().owed;
+        if seen.owed() {
+            owed.insert(key.1);
+        } else {
+            owed.remove(&key.1);
+        }
+        self.effects.push_back(Effect::Write(seen.write(key)));
+        self.seen.insert(key, seen);
     }
 
     /// The policy in force.

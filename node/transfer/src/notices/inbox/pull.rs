@@ -6,11 +6,10 @@ use super::{
 };
 use crate::notices::{backoff, reason};
 use hive_protocol::{
-    ids::{BlobHash, NodeId, NoticeId, SyncId, TransferId},
+    ids::{BlobHash, NodeId, NoticeId, TransferId},
     notice::{DeliveryState, Priority, SyncState},
     time::Timestamp,
 };
-use std::collections::BTreeSet;
 
 /// What a puller is to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -69,10 +68,6 @@ impl Inbox {
         let file = item.file()?;
         let others = item.notice.to.iter().filter(|n| **n != self.config.me);
         let (from, id) = item.key();
-        let mut transfer = id.0;
-        for (a, b) in transfer.iter_mut().zip(from.0) {
-            *a ^= b;
-        }
         Some(Order {
             id,
             from,
@@ -86,19 +81,17 @@ impl Inbox {
             priority: item.notice.priority,
             hints: std::iter::once(from).chain(others.copied()).collect(),
             sync: file.sync.clone(),
-            transfer: TransferId(transfer),
+            transfer: item.transfer(),
         })
     }
 
     /// Begins what may begin, the urgent first.
     pub(super) fn start(&mut self, now: Timestamp) {
         let mut active = 0;
-        let mut applying: BTreeSet<(NodeId, SyncId)> = BTreeSet::new();
         let mut ready: Vec<_> = Vec::new();
         for item in self.items.values() {
             if item.active() {
                 active += 1;
-                applying.extend(item.sync().map(|(s, _)| (item.notice.from, s)));
             } else if matches!(item.stage, Stage::Waiting(_)) {
                 ready.push((item.rank(), item.key()));
             }
@@ -109,11 +102,6 @@ impl Inbox {
                 continue;
             };
             if item.retry_at > now {
-                continue;
-            }
-            let sync = item.sync().map(|(s, _)| (key.0, s));
-            if sync.is_some_and(|s| applying.contains(&s)) {
-                self.wait(now, key, "the state before is being applied");
                 continue;
             }
             let held = if item.begun {
@@ -130,7 +118,6 @@ impl Inbox {
                 continue;
             }
             active += 1;
-            applying.extend(sync);
             self.begin(now, key);
         }
     }

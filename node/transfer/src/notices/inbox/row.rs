@@ -2,7 +2,7 @@
 
 use crate::notices::{RestoreError, Table, Write, table};
 use hive_protocol::{
-    ids::{NodeId, NoticeId, SyncId},
+    ids::{NodeId, NoticeId, SyncId, TransferId},
     notice::{DeliveryState, FileNotice, Notice, NoticeBody, Priority},
     time::Timestamp,
 };
@@ -96,10 +96,19 @@ impl Item {
         (self.notice.priority, self.order)
     }
 
+    /// The transfer it becomes: the same for ever.
+    pub(super) fn transfer(&self) -> TransferId {
+        let mut transfer = self.notice.id.0;
+        for (a, b) in transfer.iter_mut().zip(self.notice.from.0) {
+            *a ^= b;
+        }
+        TransferId(transfer)
+    }
+
     /// As its sender hears it.
     pub(super) fn state(&self) -> DeliveryState {
         match &self.stage {
-            Stage::Asking => DeliveryState::Waiting("until somebody accepts it".into()),
+            Stage::Asking => DeliveryState::Waiting("waits for its owner's word".into()),
             Stage::Waiting(why) if why.is_empty() => DeliveryState::Received,
             Stage::Waiting(why) => DeliveryState::Waiting(why.clone()),
             Stage::Placing => DeliveryState::Received,

@@ -1,9 +1,6 @@
 //! The look at everything now and then: what has waited past its time, which traces may go, whether the books agree.
 
-use super::{
-    Inbox, MAX_ENDED, MAX_OPEN, MAX_PULLS, MAX_SEEN, OVERDUE_LOOKS,
-    row::{Item, Key},
-};
+use super::{Inbox, MAX_ENDED, MAX_OPEN, MAX_PULLS, MAX_SEEN, OVERDUE_LOOKS, row::Key};
 use hive_protocol::{notice::DeliveryState, time::Timestamp};
 
 impl Inbox {
@@ -58,18 +55,6 @@ impl Inbox {
         let noted: usize = self.senders.values().map(|s| s.owed.len()).sum();
         if owed != noted {
             return Err(format!("{owed} states are owed, {noted} are noted"));
-        }
-        let mut applying: Vec<_> = self
-            .items
-            .values()
-            .filter(|i| i.active())
-            .filter_map(|i| Item::sync(i).map(|(s, _)| (i.notice.from, s)))
-            .collect();
-        let all = applying.len();
-        applying.sort_unstable();
-        applying.dedup();
-        if applying.len() != all {
-            return Err("two states of one mirror are being applied".into());
         }
         Ok(())
     }

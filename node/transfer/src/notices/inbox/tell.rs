@@ -61,7 +61,7 @@ impl Inbox {
 
     pub(super) fn broken(&mut self, now: Timestamp, node: NodeId) {
         self.office_broken(now, node);
-        if let Some(sender) = self.senders.get_mut(&node) {
+        if let Some(sender) = self.senders.get_mut(&node).filter(|s| !s.owed.is_empty()) {
             sender.failures = sender.failures.saturating_add(1);
             let (first, longest) = self.config.retry;
             sender.retry_at = now + backoff::pause(sender.failures, first, longest, &mut self.seed);

@@ -5,7 +5,7 @@ use super::{
     row::{Item, Key, Stage},
 };
 use hive_protocol::{
-    ids::{NodeId, NoticeId},
+    ids::{NodeId, NoticeId, TransferId},
     notice::{DeliveryState, NoticeBody, Priority},
     time::Timestamp,
 };
@@ -31,6 +31,8 @@ pub struct InView {
     pub state: InState,
     /// Where its content goes.
     pub dest: Option<String>,
+    /// The transfer it becomes, if it is a file.
+    pub transfer: TransferId,
 }
 
 /// Where a notice stands here.
@@ -103,5 +105,6 @@ fn view_of(item: &Item) -> InView {
             Stage::Ended(_) => InState::Done,
         },
         dest: item.dest.clone(),
+        transfer: item.transfer(),
     }
 }

@@ -112,7 +112,8 @@ impl Outbox {
 
     /// What is in the air to this node is lost; it is told again after a pause, its notices go to a mailbox.
     pub(super) fn broken(&mut self, now: Timestamp, node: NodeId) {
-        let Some(peer) = self.peers.get_mut(&node) else {
+        // A stream that ends with nothing on it to be answered says nothing about the node.
+        let Some(peer) = self.peers.get_mut(&node).filter(|p| !p.flying.is_empty()) else {
             return;
         };
         peer.ground();
