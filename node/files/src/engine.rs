@@ -9,7 +9,7 @@ use crate::{
     news::News,
     outgoing::Pieces,
     providers::Providers,
-    pull::{self, Engine, Links, MAX_RUNNING, Means, Ranged},
+    pull::{self, Engine, First, Links, MAX_RUNNING, Means, Ranged},
     request::{Hint, MAX_HINTS, PullRequest, Target, Wanted},
     rows::{Rows, TransferRow},
     serve::{self, Fetchers, Serving},
@@ -133,6 +133,7 @@ impl Files {
             access,
             rows: Rows::new(deps.journal),
             clock: deps.clock,
+            first: First::default(),
             ranged: Ranged::default(),
             turns: Arc::new(Semaphore::new(MAX_RUNNING)),
             closing: watch::Sender::new(false),
@@ -219,6 +220,20 @@ impl Files {
         };
         if let Some(known) = self.transfer(id).filter(|t| !t.view().stage.ended()) {
             return Ok(known);
+        }
+        if list.is_none() && row.is_none() {
+            // The same content to the same place: one transfer, of which this is another view.
+            let same = |t: &&Transfer| {
+                let (r, running) = (t.request(), !t.view().stage.ended());
+                running
+                    && t.0.list.is_none()
+                    && (r.root, r.folder, &r.target) == (request.root, request.folder, &request.target)
+            };
+            let known = self.lock().values().find(same).cloned();
+            if let Some(known) = known {
+                known.add_hints(request.hints);
+                return Ok(known);
+            }
         }
         let engine = &self.0.engine;
         if row.is_none() && request.durable && !engine.rows_keep(id, &request, list.as_deref()).await? {

@@ -12,8 +12,11 @@ use hive_protocol::{
     file::{MAX_CONTENT, Via},
     ids::BlobHash,
 };
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
+
+/// Nobody has told the size of the content within this time: nobody has it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A range to read.
 #[derive(Debug, Clone)]
@@ -92,8 +95,8 @@ impl Files {
     /// Opens a range of content for reading. Returns when the content's size is known.
     ///
     /// # Errors
-    /// `file.range` for one that begins after the end, `file.too_large`, the store's. It waits for a provider; put a
-    /// timeout around it where that should end.
+    /// `file.range` for one that begins after the end, `file.no_provider` when nobody gives it within 10 seconds,
+    /// the store's.
     pub async fn read_range(&self, request: RangeRequest) -> Result<RangeReader, PullError> {
         if request.range.start > request.range.end || request.hints.len() > MAX_HINTS {
             return Err(PullError::Range {
@@ -146,7 +149,13 @@ impl Files {
         let lookup = request.lookup.then(|| self.net().clone());
         let providers = Providers::new(hash, self.net().me(), request.hints.clone(), lookup);
         let via = request.via.unwrap_or(Via::Root(hash));
-        let pull = RangePull::begin(engine, providers, hash, via).await?;
+        let asked = providers.clone();
+        let begun = tokio::time::timeout(PATIENCE, RangePull::begin(engine, providers, hash, via)).await;
+        let nobody = |_| PullError::NoProvider {
+            hash,
+            asked: asked.after(0).len(),
+        };
+        let pull = begun.map_err(nobody)??;
         let size = pull.size();
         let range = cut(size)?;
         let steps = reading(From::Coming(pull.partial())).begin(range.start, range.end, |_| {});

@@ -3,6 +3,7 @@
 use crate::{
     error::PullError,
     pull::{
+        begin,
         board::Board,
         content::{Content, ContentPull},
         delta,
@@ -22,7 +23,7 @@ use hive_protocol::{
     ids::BlobHash,
     manifest::{MAX_MANIFEST, Manifest},
 };
-use hive_store::files::{Destination, FolderPartial};
+use hive_store::files::{Destination, FilesError, FolderPartial};
 use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
@@ -44,6 +45,7 @@ pub async fn pull(engine: &Engine, transfer: &Transfer) -> Result<Pulled, PullEr
     let Target::Path(path) = request.target.clone() else {
         return Err(PullError::Request("a folder needs a path to go to".to_owned()));
     };
+    let _place = begin::turn(engine, transfer).await;
     let manifest = manifest(engine, transfer).await?;
     let (total, files) = (manifest.total_bytes(), manifest.files() as u64);
     if total > request.max_bytes {
@@ -53,7 +55,15 @@ pub async fn pull(engine: &Engine, transfer: &Transfer) -> Result<Pulled, PullEr
             limit: request.max_bytes,
         });
     }
-    let folder = begin(engine, transfer, &path, Arc::clone(&manifest)).await?;
+    let folder = match open(engine, transfer, &path, Arc::clone(&manifest)).await {
+        Ok(folder) => folder,
+        Err(e @ FilesError::Exists { .. }) => {
+            return begin::stands(engine, transfer, &path)
+                .await?
+                .ok_or_else(|| e.into());
+        }
+        Err(e) => return Err(e.into()),
+    };
     transfer.opened(Open::Folder(folder.clone()));
     transfer.show(|v| (v.total, v.files) = (total, files));
     let filled = folder.clone();
@@ -107,12 +117,12 @@ async fn manifest(engine: &Engine, transfer: &Transfer) -> Result<Arc<Manifest>,
     Ok(blocking(move || store.manifest(&root)).await??)
 }
 
-async fn begin(
+async fn open(
     engine: &Engine,
     transfer: &Transfer,
     path: &Path,
     manifest: Arc<Manifest>,
-) -> Result<FolderPartial, PullError> {
+) -> Result<FolderPartial, FilesError> {
     let request = transfer.request();
     let destination = Destination {
         path: Some(path.to_path_buf()),
@@ -121,7 +131,7 @@ async fn begin(
         ..Destination::default()
     };
     let (store, root, limit) = (engine.store.clone(), request.root, request.max_bytes);
-    Ok(blocking(move || store.begin_folder(&root, &manifest, &destination, limit)).await??)
+    begin::open(move || store.begin_folder(&root, &manifest, &destination, limit)).await
 }
 
 async fn count_missing(folder: &FolderPartial) -> Result<u64, PullError> {

@@ -5,7 +5,7 @@ use crate::pull::answer::AskError;
 use hive_protocol::{file, ids::NodeId};
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 use tokio::sync::mpsc;
 
@@ -73,12 +73,12 @@ pub struct SegmentJob {
     pub hashes: bool,
     /// Counts bytes as they come, for rates.
     pub received: Arc<AtomicU64>,
-    sink: Arc<dyn Sink>,
+    /// Gone when nobody wants what comes: so that nothing of an ended transfer stays open.
+    sink: Mutex<Option<Arc<dyn Sink>>>,
     ends: mpsc::Sender<SegmentEnd>,
     kept: AtomicU64,
     /// Pieces under way, and one for the stream that reads them.
     open: AtomicUsize,
-    unwanted: AtomicBool,
     failed: Mutex<Option<Outcome>>,
 }
 
@@ -98,23 +98,26 @@ impl SegmentJob {
             size,
             hashes,
             received,
-            sink,
+            sink: Mutex::new(Some(sink)),
             ends,
             kept: AtomicU64::new(0),
             open: AtomicUsize::new(1),
-            unwanted: AtomicBool::new(false),
             failed: Mutex::new(None),
         }
     }
 
     /// What comes is thrown away from now on.
     pub fn forget(&self) {
-        self.unwanted.store(true, Ordering::Relaxed);
+        drop(self.sink.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Whether what comes is still wanted.
     pub fn wanted(&self) -> bool {
-        !self.unwanted.load(Ordering::Relaxed)
+        self.sink().is_some()
+    }
+
+    fn sink(&self) -> Option<Arc<dyn Sink>> {
+        self.sink.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Payload bytes of the answer.
@@ -124,9 +127,10 @@ impl SegmentJob {
 
     /// Chaining values that come before the bytes.
     pub fn cvs(&self) -> usize {
-        match file::groups_of(self.size, u64::from(self.segment)) {
-            n if self.hashes && n > 1 => n as usize,
-            _ => 0,
+        if self.hashes && self.size > file::GROUP {
+            file::groups_of(self.size, u64::from(self.segment)) as usize
+        } else {
+            0
         }
     }
 
@@ -145,7 +149,7 @@ impl SegmentJob {
 
     /// Takes in the chaining values of the groups.
     pub fn groups(&self, cvs: &[[u8; 32]]) -> Result<(), SinkError> {
-        self.sink.groups(self.segment, cvs)
+        self.sink().map_or(Ok(()), |sink| sink.groups(self.segment, cvs))
     }
 
     /// A piece begins its way; to be followed by [`Self::piece`].
@@ -155,19 +159,19 @@ impl SegmentJob {
 
     /// Verifies and keeps a piece: on a blocking thread.
     pub fn piece(&self, mask: u64, bytes: &[u8]) -> Result<(), SinkError> {
-        let result = if self.wanted() {
-            self.sink.write(self.segment, mask, bytes)
-        } else {
-            Ok(())
-        };
+        let sink = self.sink();
+        let result = sink
+            .as_ref()
+            .map_or(Ok(()), |s| s.write(self.segment, mask, bytes));
         match &result {
-            Ok(()) if self.wanted() => {
+            Ok(()) if sink.is_some() => {
                 self.kept.fetch_or(mask, Ordering::AcqRel);
             }
             Ok(()) => {}
             Err(SinkError::Corrupt) => self.note(Outcome::Failed(AskError::Corrupt)),
             Err(SinkError::Store(code, words)) => self.note(Outcome::Store(code, words.clone())),
         }
+        drop(sink);
         self.end_one();
         result
     }
@@ -204,12 +208,14 @@ impl SegmentJob {
         if self.open.fetch_sub(1, Ordering::AcqRel) != 1 {
             return;
         }
+        let wanted = self.wanted();
+        self.forget();
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
         let end = SegmentEnd {
             peer: self.peer,
             segment: self.segment,
             kept: self.kept.load(Ordering::Acquire),
-            wanted: self.wanted(),
+            wanted,
             outcome: failed.unwrap_or(Outcome::Done),
         };
         // The channel has room for every ask under way; it is closed when the content is not wanted any more.

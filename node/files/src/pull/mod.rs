@@ -1,6 +1,7 @@
 //! Pulling: what a transfer does from its first question to its last rename.
 
 mod answer;
+mod begin;
 mod board;
 mod content;
 mod delta;
@@ -18,6 +19,7 @@ mod run;
 mod single;
 mod small;
 
+pub use begin::First;
 pub use content::{Means, Wish};
 pub use keep::blocking;
 pub use links::Links;

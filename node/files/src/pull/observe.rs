@@ -172,11 +172,11 @@ fn why(sum: &Sum, limits: &Limits) -> StallView {
         ),
         Standing::Waiting(node) => say(
             "file.waiting",
-            format!("{node} is busy or has just failed; it is asked again"),
+            format!("{} is busy or has just failed; it is asked again", node.short()),
         ),
         Standing::Silent(node) => say(
             "file.silent",
-            format!("waiting for {node}, which has gone silent"),
+            format!("waiting for {}, which has gone silent", node.short()),
         ),
         Standing::DiskFull => say(
             "store.disk_full",
@@ -195,7 +195,7 @@ fn no_provider(sum: &Sum) -> String {
             } else {
                 format!(" (and {more} more)")
             };
-            format!("no provider can be asked: {node}: {why}{others}")
+            format!("no provider can be asked: {}: {why}{others}", node.short())
         }
     }
 }

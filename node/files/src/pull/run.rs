@@ -4,7 +4,7 @@ use crate::{
     access::Access,
     error::PullError,
     limits::{Clock, Limits},
-    pull::{Means, Ranged, folder, keep::blocking, list, single},
+    pull::{First, Means, Ranged, folder, keep::blocking, list, single},
     request::{PullRequest, Wanted},
     rows::{MAX_LIST, Rows, TransferRow},
     transfer::{Open, Pulled, Transfer},
@@ -33,6 +33,8 @@ pub struct Engine {
     pub rows: Rows,
     /// The wall clock.
     pub clock: Clock,
+    /// Who fetches what.
+    pub first: First,
     /// Partials that readers share.
     pub ranged: Ranged,
     /// Turns.

@@ -3,6 +3,7 @@
 use crate::{
     error::PullError,
     pull::{
+        begin,
         content::{Content, ContentPull},
         delta,
         keep::{Keeper, blocking},
@@ -15,7 +16,7 @@ use crate::{
     view::Stage,
 };
 use hive_protocol::{file, ids::BlobHash};
-use hive_store::files::{CopyRange, Destination, FileStore, Partial};
+use hive_store::files::{CopyRange, Destination, FileStore, FilesError, Partial};
 use std::{path::PathBuf, sync::Arc};
 use tokio::sync::watch;
 
@@ -51,10 +52,18 @@ pub async fn pull(engine: &Engine, transfer: &Transfer) -> Result<Pulled, PullEr
         tag: Some(engine.tag(transfer)),
         ..Destination::default()
     };
+    let _place = begin::turn(engine, transfer).await;
     let (store, hash, limit) = (engine.store.clone(), request.root, request.max_bytes);
-    let partial = blocking(move || store.begin(&hash, &destination, limit)).await??;
+    let opened = begin::open(move || store.begin(&hash, &destination, limit)).await;
+    let partial = match (opened, &path) {
+        (Ok(partial), _) => partial,
+        (Err(e @ FilesError::Exists { .. }), Some(at)) => {
+            return begin::stands(engine, transfer, at).await?.ok_or_else(|| e.into());
+        }
+        (Err(e), _) => return Err(e.into()),
+    };
     transfer.opened(Open::One(partial.clone()));
-    let reused = begin(engine, transfer, &partial).await?;
+    let reused = found_here(engine, transfer, &partial).await?;
     let keeper = Arc::new(Keeper::new(partial.clone()));
     let like = match (&request.like, &path) {
         (Some(like), _) => Some(like.clone()),
@@ -92,7 +101,7 @@ pub async fn into_store(engine: &Engine, transfer: &Transfer, content: Content) 
         ..Destination::default()
     };
     let (store, hash, limit) = (engine.store.clone(), content.hash, content.max_size);
-    let partial = blocking(move || store.begin(&hash, &destination, limit)).await??;
+    let partial = begin::open(move || store.begin(&hash, &destination, limit)).await?;
     let keeper = Arc::new(Keeper::new(partial.clone()));
     let (report, _seen) = watch::channel(ContentReport::default());
     let pull = ContentPull::new(
@@ -124,7 +133,7 @@ fn pulled(transfer: &Transfer, path: Option<PathBuf>, bytes: u64, fetched: u64, 
 }
 
 /// Takes what is on this machine already; says how many bytes are here now.
-async fn begin(engine: &Engine, transfer: &Transfer, partial: &Partial) -> Result<u64, PullError> {
+async fn found_here(engine: &Engine, transfer: &Transfer, partial: &Partial) -> Result<u64, PullError> {
     let (store, hash, partial) = (engine.store.clone(), transfer.request().root, partial.clone());
     blocking(move || {
         if whole(&store, &hash) {

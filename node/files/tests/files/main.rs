@@ -6,5 +6,10 @@
     clippy::indexing_slicing
 )]
 
+mod faults;
+mod hostile;
+mod killed;
 mod node;
 mod pulls;
+mod swarm;
+mod ways;

@@ -51,7 +51,8 @@ async fn a_file_of_every_interesting_size_arrives() {
         let mut request = PullRequest::new(root, false, Target::Path(to.clone()));
         request.hints = vec![a.hint()];
         let transfer = b.files.pull(request).await.unwrap();
-        let pulled = soon("the pull", transfer.done()).await.unwrap();
+        let done = soon("the pull", transfer.done()).await;
+        let pulled = done.unwrap_or_else(|e| panic!("{size} bytes: {e}"));
         assert_eq!((pulled.bytes, pulled.fetched), (size as u64, size as u64));
         assert_eq!(std::fs::read(&to).unwrap(), std::fs::read(&from).unwrap());
         let view = transfer.view();

@@ -74,7 +74,10 @@ impl ContentPull {
             Ok(answer) => answer,
             Err(e) => {
                 if let AskError::TooLarge(size) = e {
-                    self.too_large = Some(size);
+                    self.too_large.insert(peer, size);
+                    if self.peers.keys().all(|p| self.too_large.contains_key(p)) {
+                        return Err(self.over(size));
+                    }
                 }
                 let why = failure(&e);
                 self.handle(Input::TreeFailed { peer, why });

@@ -2,7 +2,6 @@
 
 use super::{ContentPull, Event};
 use crate::{
-    error::PullError,
     evidence::{Evidence, EvidenceKind},
     pull::{
         answer::{Ask, AskError, HaveAnswer, Want},
@@ -17,7 +16,7 @@ use hive_protocol::{
     ids::NodeId,
     time::Millis,
 };
-use hive_transfer::swarm::{self, Effect, Input};
+use hive_transfer::swarm::{Effect, Input};
 use std::sync::{Arc, atomic::Ordering};
 use tokio::sync::oneshot;
 
@@ -45,7 +44,7 @@ impl ContentPull {
     }
 
     /// Does what the core wants; true when all is here.
-    pub(super) fn effects(&mut self) -> Result<bool, PullError> {
+    pub(super) fn effects(&mut self) -> bool {
         while let Some(effect) = self.swarm.poll_effect() {
             match effect {
                 Effect::Ask {
@@ -79,21 +78,11 @@ impl ContentPull {
                     self.dropped.insert(peer, reason.text().to_owned());
                 }
                 Effect::WantPeers => self.providers.look(),
-                Effect::State(state) => self.state(state)?,
-                Effect::Complete => return Ok(true),
+                Effect::State(state) => self.standing = Standing::from(state),
+                Effect::Complete => return true,
             }
         }
-        Ok(false)
-    }
-
-    fn state(&mut self, state: swarm::State) -> Result<(), PullError> {
-        self.standing = Standing::from(state);
-        if let (Standing::NoProviders | Standing::NobodyHasRest, Some(size)) =
-            (&self.standing, self.too_large)
-        {
-            return Err(self.over(size));
-        }
-        Ok(())
+        false
     }
 
     pub(super) fn leave(&mut self, node: NodeId) {

@@ -113,8 +113,8 @@ pub struct ContentPull {
     peers: BTreeMap<NodeId, Peer>,
     asks: BTreeMap<(NodeId, u32), Arc<SegmentJob>>,
     dropped: BTreeMap<NodeId, String>,
-    /// The size others refuse to give because it is over our limit.
-    too_large: Option<u64>,
+    /// Those who refuse to give it because it is over our limit, and the size they say.
+    too_large: BTreeMap<NodeId, u64>,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
     ends: (mpsc::Sender<SegmentEnd>, mpsc::Receiver<SegmentEnd>),
     report: watch::Sender<ContentReport>,
@@ -123,6 +123,14 @@ pub struct ContentPull {
     wish: Wish,
     standing: Standing,
     fetched_gone: u64,
+}
+
+impl Drop for ContentPull {
+    fn drop(&mut self) {
+        for job in self.asks.values() {
+            job.forget();
+        }
+    }
 }
 
 const fn failure(e: &AskError) -> Failure {
@@ -161,7 +169,7 @@ impl ContentPull {
             peers: BTreeMap::new(),
             asks: BTreeMap::new(),
             dropped: BTreeMap::new(),
-            too_large: None,
+            too_large: BTreeMap::new(),
             events: mpsc::channel(EVENTS),
             ends: mpsc::channel(EVENTS),
             report,
@@ -185,7 +193,7 @@ impl ContentPull {
         wishes.mark_changed();
         loop {
             self.meet_new();
-            if self.effects()? {
+            if self.effects() {
                 self.tell();
                 return Ok(());
             }
