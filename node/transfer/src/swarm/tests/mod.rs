@@ -86,7 +86,10 @@ impl Bench {
         let effects: Vec<Effect> = std::iter::from_fn(|| self.core.poll_effect()).collect();
         self.core.check_invariants();
         let next = self.core.poll_timeout();
-        assert!(next.is_none_or(|at| at.0 > self.now), "wants to be woken at once");
+        assert!(
+            next.is_none_or(|at| at > self.core.now),
+            "wants to be woken at once"
+        );
         effects
     }
 

@@ -16,7 +16,7 @@ fn the_tree_is_asked_of_one_and_then_of_another() {
     });
     assert!(bench.drain().contains(&Effect::AskTree { peer: id(1) }));
     // No answer within ten seconds: the other again.
-    assert!(bench.pass(10_100).contains(&Effect::AskTree { peer: id(2) }));
+    assert!(bench.pass(12_000).contains(&Effect::AskTree { peer: id(2) }));
 }
 
 #[test]
@@ -43,6 +43,7 @@ fn named_fetchers_are_met_once_and_again_later() {
 #[test]
 fn more_providers_are_sought_with_growing_pauses() {
     let mut bench = Bench::new(1);
+    bench.tell(Input::Tick);
     assert!(bench.drain().contains(&Effect::WantPeers));
     let wants = |effects: Vec<Effect>| effects.iter().filter(|e| **e == Effect::WantPeers).count();
     assert_eq!(wants(bench.pass(60_000)), 7);
