@@ -283,12 +283,6 @@ impl Ground {
         }
         Ok(found)
     }
-
-    /// Bytes free for this user.
-    pub(crate) fn free(&self) -> Result<u64> {
-        let stat = fs::fstatvfs(&self.root)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-    }
 }
 
 #[cfg(test)]

@@ -142,6 +142,10 @@ impl Incoming {
             replica.newest.announce(now, state);
             replica.view.seq = seq;
             replica.view.root = offer.root;
+            if replica.work.is_none() {
+                replica.view.state = InState::Waiting;
+                replica.view.detail.clear();
+            }
             replica.view.name.clone_from(&replica.row.name);
             replica.view.changed = now;
         } else {
@@ -466,8 +470,10 @@ impl Shared {
         let mut news = Vec::new();
         let mut why = String::new();
         if let Some(ended) = ended {
-            replica.view.state = ended.state;
-            replica.view.detail.clone_from(&ended.detail);
+            // A newer state may have come meanwhile: then it is not whole, whatever became of this one.
+            let newest = replica.newest.newest().is_some_and(|s| s.seq == state.seq);
+            replica.view.state = if newest { ended.state } else { InState::Waiting };
+            replica.view.detail = if newest { ended.detail.clone() } else { String::new() };
             replica.view.refused_count = ended.refused.len();
             replica.view.refused = ended.refused.into_iter().take(MAX_NAMED).collect();
             replica.view.conflicts.extend(ended.conflicts);

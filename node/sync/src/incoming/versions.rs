@@ -14,18 +14,23 @@ pub(crate) fn store(ground: &Ground, from: &str, path: &str, stamp: &str, keep: 
     let whole = format!("{VERSIONS}/{path}");
     let (folder, name) = whole.rsplit_once('/').unwrap_or((VERSIONS, path));
     make_folders(ground, folder)?;
-    let mut number = 0;
+    let mut cut = name.len().min(255 - "~-000".len() - stamp.len());
+    while !name.is_char_boundary(cut) {
+        cut -= 1;
+    }
+    let name = name.get(..cut).unwrap_or_default();
+    // Numbers of one second count on: a removed one is not given again, or the newest would pass for the oldest.
+    let same = format!("{name}~{stamp}");
+    let there = versions_of(ground, folder, name).into_iter().filter_map(|v| {
+        let tail = v.strip_prefix(&same)?.to_owned();
+        Some(tail.strip_prefix('-').and_then(|n| n.parse::<u32>().ok()).unwrap_or(0))
+    });
+    let mut number = there.max().map_or(0, |n| n + 1);
     loop {
-        let tail = if number == 0 {
-            String::new()
-        } else {
-            format!("-{number:03}")
+        let tail = match number {
+            0 => String::new(),
+            n => format!("-{n:03}"),
         };
-        let mut cut = name.len().min(255 - 1 - stamp.len() - tail.len());
-        while !name.is_char_boundary(cut) {
-            cut -= 1;
-        }
-        let name = name.get(..cut).unwrap_or_default();
         match ground.rename(from, &format!("{folder}/{name}~{stamp}{tail}")) {
             Ok(()) => {
                 prune(ground, folder, name, keep);
@@ -57,17 +62,7 @@ fn make_folders(ground: &Ground, folder: &str) -> Result<(), Errno> {
 }
 
 fn prune(ground: &Ground, folder: &str, name: &str, keep: u32) {
-    let names = ground.dir(folder).and_then(|dir| Ground::names(&dir));
-    let mut versions: Vec<String> = names
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(|n| n.name.ok())
-        .filter(|n| {
-            n.strip_prefix(name)
-                .and_then(|r| r.strip_prefix('~'))
-                .is_some_and(is_stamp)
-        })
-        .collect();
+    let mut versions = versions_of(ground, folder, name);
     versions.sort_unstable();
     let over = versions
         .len()
@@ -78,6 +73,16 @@ fn prune(ground: &Ground, folder: &str, name: &str, keep: u32) {
             tracing::warn!(path, %error, "an old version cannot be removed");
         }
     }
+}
+
+fn versions_of(ground: &Ground, folder: &str, name: &str) -> Vec<String> {
+    let names = ground.dir(folder).and_then(|dir| Ground::names(&dir));
+    names
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|n| n.name.ok())
+        .filter(|n| n.strip_prefix(name).and_then(|r| r.strip_prefix('~')).is_some_and(is_stamp))
+        .collect()
 }
 
 fn is_stamp(tail: &str) -> bool {

@@ -8,9 +8,12 @@ use std::{
     collections::BTreeSet,
     mem::MaybeUninit,
     os::fd::{AsRawFd, BorrowedFd, OwnedFd},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
-use tokio::{io::unix::AsyncFd, sync::Notify};
+use tokio::sync::Notify;
 
 /// Watches of one mirror: a kernel has some 60,000 to 500,000 for all of a user's programs.
 const MAX_WATCHES: usize = 100_000;
@@ -18,6 +21,8 @@ const MAX_WATCHES: usize = 100_000;
 const MAX_DIRTY: usize = 4096;
 /// Bytes of events read at a time.
 const BUFFER: usize = 64 << 10;
+/// Bytes of the stack of the thread that reads them.
+const STACK: usize = 256 << 10;
 
 const WHAT: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::DELETE)
@@ -51,28 +56,35 @@ pub(crate) struct Dirty {
 
 /// The watches of one mirror.
 pub(crate) struct Watcher {
-    fd: AsyncFd<OwnedFd>,
-    dirty: Mutex<Dirty>,
-    changed: Notify,
+    fd: Arc<OwnedFd>,
+    state: Arc<State>,
     limit: usize,
 }
 
+#[derive(Default)]
+struct State {
+    dirty: Mutex<Dirty>,
+    changed: Notify,
+    closed: AtomicBool,
+}
+
 impl Watcher {
-    /// Begins without any watch; must be called inside a runtime.
+    /// Begins without any watch.
     pub(crate) fn new() -> std::io::Result<Arc<Self>> {
         Self::with_limit(MAX_WATCHES)
     }
 
     pub(crate) fn with_limit(limit: usize) -> std::io::Result<Arc<Self>> {
-        let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-        let watcher = Arc::new(Self {
-            fd: AsyncFd::new(fd)?,
-            dirty: Mutex::default(),
-            changed: Notify::new(),
-            limit,
-        });
-        tokio::spawn(read(Arc::downgrade(&watcher)));
-        Ok(watcher)
+        let fd = Arc::new(inotify::init(CreateFlags::CLOEXEC)?);
+        let state = Arc::<State>::default();
+        let (theirs, told) = (fd.clone(), state.clone());
+        // A thread that sleeps in the kernel: events are read as they come, also while the folder is looked at, so
+        // that few are lost.
+        std::thread::Builder::new()
+            .name("mirror-watch".to_owned())
+            .stack_size(STACK)
+            .spawn(move || told.read(&theirs))?;
+        Ok(Arc::new(Self { fd, state, limit }))
     }
 
     /// Watches an open folder besides those `in_use`; one that is watched already keeps its number.
@@ -82,7 +94,7 @@ impl Watcher {
         }
         // Through the handle: exactly the folder that was opened, whatever its name leads to by now.
         let path = format!("/proc/self/fd/{}", dir.as_raw_fd());
-        match inotify::add_watch(self.fd.get_ref(), path, WHAT) {
+        match inotify::add_watch(&*self.fd, path, WHAT) {
             Ok(watch) => Ok(watch),
             Err(Errno::NOSPC | Errno::NOMEM) => Err(NoWatch::None),
             Err(e) => Err(NoWatch::Failed(e)),
@@ -90,63 +102,94 @@ impl Watcher {
     }
 
     pub(crate) fn remove(&self, watch: i32) {
-        let _ = inotify::remove_watch(self.fd.get_ref(), watch);
+        let _ = inotify::remove_watch(&*self.fd, watch);
     }
 
     /// Waits for a change.
     pub(crate) async fn changed(&self) {
-        self.changed.notified().await;
+        self.state.changed.notified().await;
     }
 
     /// Takes what changed.
     pub(crate) fn take(&self) -> Dirty {
-        std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.state.dirty())
     }
+}
 
-    /// Reads what the kernel has; true when there was something.
-    fn drain(&self) -> Result<bool, Errno> {
-        let mut buffer = vec![MaybeUninit::uninit(); BUFFER];
-        let mut reader = Reader::new(self.fd.get_ref(), &mut buffer);
-        let mut any = false;
-        loop {
-            let event = match reader.next() {
-                Ok(event) => event,
-                Err(Errno::AGAIN) => return Ok(any),
-                Err(Errno::INTR) => continue,
-                Err(e) => return Err(e),
-            };
-            any = true;
-            let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
-            if event.events().contains(ReadFlags::QUEUE_OVERFLOW) || dirty.watches.len() >= MAX_DIRTY {
-                dirty.all = true;
-                dirty.watches.clear();
-            } else if !dirty.all {
-                dirty.watches.insert(event.wd());
-            }
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.state.closed.store(true, Ordering::Release);
+        // The end of a watch is an event, which wakes the thread.
+        if let Ok(watch) = inotify::add_watch(&*self.fd, "/", WatchFlags::DELETE_SELF) {
+            let _ = inotify::remove_watch(&*self.fd, watch);
         }
     }
 }
 
-/// Reads events as they come, also while the folder is being looked at, so that few are lost.
-async fn read(watcher: std::sync::Weak<Watcher>) {
-    /// How often it is looked whether anybody still wants to know.
-    const LOOK: std::time::Duration = std::time::Duration::from_secs(5);
-    while let Some(watcher) = watcher.upgrade() {
-        let ready = tokio::time::timeout(LOOK, watcher.fd.readable()).await;
-        let Ok(Ok(mut ready)) = ready else { continue };
-        match watcher.drain() {
-            Ok(any) => {
-                ready.clear_ready();
-                if any {
-                    watcher.changed.notify_one();
+impl State {
+    fn dirty(&self) -> MutexGuard<'_, Dirty> {
+        self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads events until nobody wants to know any more.
+    fn read(&self, fd: &OwnedFd) {
+        let mut buffer = vec![MaybeUninit::uninit(); BUFFER];
+        let mut reader = Reader::new(fd, &mut buffer);
+        while !self.closed.load(Ordering::Acquire) {
+            let (watch, flags) = match reader.next() {
+                Ok(event) => (event.wd(), event.events()),
+                Err(Errno::INTR) => continue,
+                Err(error) => {
+                    tracing::warn!(%error, "changes of a mirrored folder cannot be read; it is looked at as a whole");
+                    self.dirty().all = true;
+                    self.changed.notify_one();
+                    return;
                 }
+            };
+            let mut dirty = self.dirty();
+            if flags.contains(ReadFlags::QUEUE_OVERFLOW) || dirty.watches.len() >= MAX_DIRTY {
+                dirty.all = true;
+                dirty.watches.clear();
+            } else if !dirty.all {
+                dirty.watches.insert(watch);
             }
-            Err(error) => {
-                tracing::warn!(%error, "changes of a mirrored folder cannot be read; it is looked at as a whole");
-                watcher.dirty.lock().unwrap_or_else(PoisonError::into_inner).all = true;
-                watcher.changed.notify_one();
-                return;
-            }
+            drop(dirty);
+            self.changed.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::{fs, os::fd::AsFd, time::Duration};
+
+    async fn woken(watcher: &Watcher) {
+        tokio::time::timeout(Duration::from_secs(30), watcher.changed()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_change_wakes_and_the_thread_ends_with_its_watcher() {
+        let temp = tempfile::tempdir().unwrap();
+        let watcher = Watcher::with_limit(1).unwrap();
+        let dir = fs::File::open(temp.path()).unwrap();
+        let watch = watcher.add(dir.as_fd(), 0).unwrap();
+        assert_eq!(watcher.add(dir.as_fd(), 0), Ok(watch), "the same folder, the same watch");
+        assert_eq!(watcher.add(dir.as_fd(), 1), Err(NoWatch::None));
+        fs::write(temp.path().join("x"), "x").unwrap();
+        woken(&watcher).await;
+        let dirty = watcher.take();
+        assert_eq!((dirty.watches.into_iter().collect::<Vec<_>>(), dirty.all), (vec![watch], false));
+        let state = watcher.state.clone();
+        drop(watcher);
+        let ended = tokio::task::spawn_blocking(move || {
+            let until = std::time::Instant::now() + Duration::from_secs(30);
+            while Arc::strong_count(&state) > 1 && std::time::Instant::now() < until {
+                std::thread::yield_now();
+            }
+            Arc::strong_count(&state)
+        });
+        assert_eq!(ended.await.unwrap(), 1);
     }
 }

@@ -1,1 +1,8 @@
-//! x
+//! Mirrors on real folders.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod kill;
+mod receive;
+mod send;
+mod stage;
