@@ -64,7 +64,13 @@ class Hivenode(Peer):
     def fetch(self, node, offers, folder, name, how=None):
         extra = ["--overwrite", "--like", folder / name] if how == "delta" else []
         others = [word for _, source in offers[1:] for word in ("--from", source)]
-        self.cli(node, "-q", "--no-progress", "pull", offers[0][0], folder / name, *extra, *others)
+        try:
+            self.cli(node, "-q", "--no-progress", "pull", offers[0][0], folder / name, *extra, *others)
+        except Failed as error:
+            # The daemon goes on by itself with what it was at when it was killed.
+            if how != "resume" or not ("file.busy" in str(error) or "file.exists" in str(error)):
+                raise
+            wait_for("the resumed pull", 300, (folder / name).exists)
 
     def own_figures(self, lab):
         """What the receivers' daemons say of their transfers: bytes fetched, reused, and the path they went."""
