@@ -224,6 +224,7 @@ fn a_transfer_to_a_full_disk_is_refused_or_stops_and_goes_on() {
     assert_eq!(p.bytes_here(), 8 * GROUP);
     transfer(&s, &p);
     p.finish(None, None).unwrap();
+    drop(p);
     assert_eq!(fs::read(disk.path().join("six")).unwrap(), noise(1, 6 << 20));
     // Small files of a folder.
     for n in 0..40 {
