@@ -24,6 +24,7 @@ over 100 Mbit/s), memory (20 GB, sparse).
 import argparse, json, os, platform, sys, time, traceback
 from pathlib import Path
 
+sys.dont_write_bytecode = True  # nothing is left in the checkout
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import files_cases as cases
 import files_report as report
