@@ -9,9 +9,15 @@ mod guests;
 mod http;
 mod mesh;
 mod node;
+mod trees;
 mod wait;
 
 mod deaths;
+mod files_hostile;
+mod files_move;
+mod files_push;
+mod files_share;
+mod files_sync;
 mod flow;
 mod inputs;
 mod json;

@@ -45,6 +45,8 @@ pub enum Inbox {
     Credential(Box<Signed<Credential>>),
     /// The authorities refuse to renew: this node is no member any more, or its clock is wrong.
     CredentialRefused(Refused),
+    /// Something happened that watchers may want to know: kind, subject, text.
+    Say(&'static str, String, String),
     /// The registry's list of nodes.
     Registry(Vec<NodeView>),
     /// A job's sources are in the store (or it is refused).

@@ -10,6 +10,7 @@ mod clock;
 pub mod config;
 mod daemon;
 mod exec;
+mod files;
 mod heartbeat;
 mod home;
 mod inbox;

@@ -1,6 +1,6 @@
 //! Counters of the daemon in Prometheus form.
 
-use crate::jobs::EndedTask;
+use crate::{files::Moved, jobs::EndedTask};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -11,6 +11,13 @@ use prometheus_client::{
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct EndLabel {
     state: String,
+}
+
+/// Which way bytes went, and over which path.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct WayLabel {
+    dir: &'static str,
+    path: &'static str,
 }
 
 /// All counters and gauges; cheap to update from the loop.
@@ -61,6 +68,8 @@ pub struct Snapshot {
     pub nodes: u64,
     /// Jobs in the book.
     pub jobs: u64,
+    /// Bytes of files moved.
+    pub moved: Moved,
 }
 
 impl Metrics {
@@ -160,6 +169,16 @@ impl Metrics {
         gauge("tasks_running", "Tasks running here", now.running);
         gauge("nodes_known", "Nodes known", now.nodes);
         gauge("jobs_kept", "Jobs in the journal", now.jobs);
+        let moved = Family::<WayLabel, Counter>::default();
+        for (path, bytes) in &now.moved.got {
+            moved.get_or_create(&WayLabel { dir: "in", path }).inc_by(*bytes);
+        }
+        let label = WayLabel {
+            dir: "out",
+            path: "any",
+        };
+        moved.get_or_create(&label).inc_by(now.moved.given);
+        r.register("blob_bytes", "Bytes of files moved between nodes", moved);
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &registry);

@@ -14,7 +14,9 @@ use hive_executor::{Registry, WasmConfig, WasmExecutor};
 use hive_net::NetError;
 use hive_store::{
     BlobError, BlobStore, DataDir, DirError, DiskBudget, JournalAlarm, JournalError, KeyError, KeyKind,
-    SledJournal, keys,
+    SledJournal,
+    files::{FileStore, FilesError},
+    keys,
 };
 use std::{path::PathBuf, sync::Arc};
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -31,6 +33,9 @@ pub enum StartError {
     /// The blob store.
     #[error(transparent)]
     Blob(#[from] BlobError),
+    /// The file store.
+    #[error(transparent)]
+    Files(#[from] FilesError),
     /// The job journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -78,6 +83,7 @@ impl StartError {
             Self::Dir(e) => e.code(),
             Self::Key(e) => e.code(),
             Self::Blob(e) => e.code(),
+            Self::Files(e) => e.code(),
             Self::Journal(e) => e.code(),
             Self::Home(e) => e.code(),
             Self::Net(e) => e.code(),
@@ -162,6 +168,8 @@ pub async fn start(config: Config) -> Result<(NodeHandle, Running), StartError> 
     };
     let (store, report) = BlobStore::open_in(&dir, DiskBudget::new(quota))?;
     tracing::info!(target: "hive_runtime", ?report, "blob store open");
+    let (files, report) = FileStore::open(&dir, store.clone())?;
+    tracing::info!(target: "hive_runtime", ?report, "file store open");
     let (journal, alarm) = SledJournal::open(&dir.journal(), &TREES)?;
     let problems = alarm.into_iter().map(|a| Problem {
         code: a.code().to_owned(),
@@ -200,16 +208,20 @@ pub async fn start(config: Config) -> Result<(NodeHandle, Running), StartError> 
         clock,
         identity: Identity { node, account },
         store,
+        files,
         journal: JobJournal::new(journal),
         registry,
         capabilities,
-        problems: problems.chain(uncontained).collect(),
+        problems: problems
+            .chain(uncontained)
+            .chain(damaged_files(&report))
+            .collect(),
         config,
         dir,
     };
     let (stop, stopped) = oneshot::channel();
     let (ready, entered) = oneshot::channel();
-    let done = tokio::spawn(Daemon::new(parts, calls.daemon).run(ready, stopped));
+    let done = tokio::spawn(Daemon::new(parts, calls).run(ready, stopped));
     entered.await.map_err(|_| StartError::Ended)??;
     Ok((
         handle,
@@ -243,6 +255,19 @@ async fn uncontained(executor: &WasmExecutor) -> Option<Problem> {
             missing.join(", ")
         ),
         hint: Some("a newer kernel with Landlock and user namespaces; see docs/guides/worker.md".to_owned()),
+    })
+}
+
+/// What is said when rows about files could not be read.
+fn damaged_files(report: &hive_store::files::Report) -> Option<Problem> {
+    let first = report.problems.first()?;
+    Some(Problem {
+        code: "file.damaged_rows".to_owned(),
+        message: format!(
+            "{} things about files could not be read and are forgotten: {first}",
+            report.problems.len()
+        ),
+        hint: Some("add or share again what is missing: hivenode file ls".to_owned()),
     })
 }
 

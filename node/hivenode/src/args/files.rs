@@ -133,6 +133,9 @@ pub struct PullArgs {
     /// How urgent
     #[arg(long, value_enum, value_name = "P")]
     pub priority: Option<Urgency>,
+    /// How long nobody may have anything to give before it is given up; one that is detached waits for ever
+    #[arg(long, default_value = "20s", value_parser = parse_duration, value_name = "TIME")]
+    pub patience: Duration,
     /// Print the transfer's id and do not wait
     #[arg(short, long)]
     pub detach: bool,

@@ -5,7 +5,7 @@ mod grants;
 mod port;
 mod serve;
 
-pub use fetch::Fetcher;
+pub use fetch::{FetchError, Fetcher};
 pub use grants::Grants;
 pub use port::{StorePort, StoreRefusal};
 pub use serve::serve;

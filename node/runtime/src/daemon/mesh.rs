@@ -6,6 +6,7 @@ use crate::{
     authority_serve,
     blobs::{self, Fetcher, Grants},
     exec::{ExecPlaces, ExecShell},
+    files::{Entering, LeaseStreams},
     heartbeat,
     home::Membership,
     inbox::Inbox,
@@ -120,7 +121,8 @@ impl Daemon {
             grants: grants.clone(),
             tasks: self.dir.tasks(),
         };
-        let exec = ExecShell::new(places, fetcher.clone(), self.post.clone());
+        let mut exec = ExecShell::new(places, fetcher.clone(), self.post.clone());
+        exec.set_streams(Arc::new(LeaseStreams(self.desk.clone())));
         let work = WorkStreams::new(net.clone(), serving, self.post.clone());
         let is_worker = membership.role == Role::Worker;
         let (network, node, account) = (standing.network(), standing.node(), standing.account());
@@ -183,6 +185,13 @@ impl Daemon {
             }));
         }
         let here = local_authority.is_some();
+        self.desk.enter(Entering {
+            net: net.clone(),
+            standing: standing.clone(),
+            key: self.identity.node.clone(),
+            grants: grants.clone(),
+            authority: local_authority.as_ref().map(Authority::handle),
+        });
         self.mesh = Some(Box::new(Mesh {
             membership,
             standing,

@@ -24,18 +24,20 @@ mod work;
 pub use events::Events;
 pub use joining::Identity;
 pub use mesh::Vital;
+pub(crate) use nodes::unjoined;
 
 use crate::{
     clock::Clock,
     config::Config,
+    files::Desk,
     inbox::Inbox,
     jobs::{Book, JobJournal},
     metrics::Metrics,
-    port::{Call, Problem},
+    port::{Call, NodeCalls, Problem},
 };
 use hive_executor::Registry;
 use hive_protocol::resources::Capabilities;
-use hive_store::{BlobStore, DataDir};
+use hive_store::{BlobStore, DataDir, files::FileStore};
 use mesh::Mesh;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -58,6 +60,8 @@ pub struct Parts {
     pub store: BlobStore,
     /// The journal.
     pub journal: JobJournal,
+    /// Files and content.
+    pub files: FileStore,
     /// Runtimes.
     pub registry: Registry,
     /// What this machine has.
@@ -73,6 +77,7 @@ pub struct Daemon {
     dir: DataDir,
     identity: Identity,
     store: BlobStore,
+    desk: Desk,
     journal: JobJournal,
     registry: Registry,
     capabilities: Capabilities,
@@ -98,8 +103,11 @@ pub struct Daemon {
 impl Daemon {
     /// A daemon that answers these calls. A membership on disk is taken up by [`Daemon::run`].
     #[must_use]
-    pub fn new(parts: Parts, calls: mpsc::Receiver<Call>) -> Self {
+    pub fn new(parts: Parts, calls: NodeCalls) -> Self {
         let (post, inbox) = mpsc::channel(crate::inbox::INBOX);
+        let files = parts.config.files.clone();
+        let desk = Desk::new(parts.files, parts.clock, files, &parts.dir, post.clone());
+        tokio::spawn(desk.clone().run(calls.files));
         let started = parts.clock.now();
         Self {
             config: parts.config,
@@ -107,12 +115,13 @@ impl Daemon {
             dir: parts.dir,
             identity: parts.identity,
             store: parts.store,
+            desk,
             journal: parts.journal,
             registry: parts.registry,
             capabilities: parts.capabilities,
             problems: parts.problems,
             started,
-            calls,
+            calls: calls.daemon,
             inbox,
             post,
             mesh: None,
@@ -269,6 +278,7 @@ impl Daemon {
                     mesh.exec.gone(&lease);
                 }
             }
+            Inbox::Say(kind, subject, message) => self.events.say(kind, subject, message),
             Inbox::AuthorityUp(up) => self.authority_up(up),
             Inbox::Credential(signed) => self.take_credential(*signed),
             Inbox::CredentialRefused(refused) => self.credential_refused(&refused),

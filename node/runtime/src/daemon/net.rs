@@ -30,6 +30,7 @@ impl Daemon {
                 if let Some(mesh) = self.mesh.as_mut() {
                     mesh.directory.connected(node, &addr, hello.listen);
                 }
+                self.desk.peer_up(node);
                 self.events
                     .say("peer.connected", node, format!("connected over {addr}"));
             }
@@ -45,6 +46,7 @@ impl Daemon {
                 if member {
                     self.metrics.peers.dec();
                     self.events.say("peer.disconnected", node, cause.clone());
+                    self.desk.peer_down(node);
                 }
                 if let Some(mesh) = self.mesh.as_mut() {
                     mesh.directory.disconnected(&node);
@@ -143,6 +145,9 @@ impl Daemon {
             online: true,
         };
         let fresh = mesh.directory.present(presence, &facts.credential);
+        if let Some(known) = mesh.directory.get(&source) {
+            self.desk.known(&known.view);
+        }
         mesh.submitter.handle(
             now,
             submitter::Input::NodeSeen {

@@ -176,6 +176,7 @@ impl Daemon {
             let Some(known) = mesh.directory.get(&node) else {
                 continue;
             };
+            self.desk.known(&known.view);
             let online = mesh.directory.is_online(known, now);
             if was == Some(true) && !online {
                 gone.push(node);
@@ -287,7 +288,7 @@ pub(super) fn find_node<'a>(rows: &'a [NodeRow], text: &str) -> Result<&'a NodeR
 }
 
 /// The refusal of everything that needs a mesh.
-pub(super) fn unjoined() -> Refused {
+pub(crate) fn unjoined() -> Refused {
     Refused::new(
         Kind::Conflict,
         "member.unjoined",

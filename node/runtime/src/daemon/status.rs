@@ -261,6 +261,7 @@ impl Daemon {
                 .map_or(0, |w| w.running().into()),
             nodes: mesh.map_or(0, |m| m.directory.iter().count() as u64),
             jobs: self.book.jobs.len() as u64,
+            moved: self.desk.moved(),
         };
         self.metrics.text(&now)
     }

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// How long the daemon waits for its last captures and messages when it is stopped.
 const LAST_WORDS: Millis = Millis(1500);
+/// Transfers are given this long to write down where they stand.
+const CLOSE_FILES: Duration = Duration::from_secs(5);
 /// The network is given this long to close.
 const CLOSE_NET: Duration = Duration::from_secs(3);
 /// Ended jobs the submitter core keeps for a quick retry; older ones are taken from the journal again.
@@ -89,6 +91,12 @@ impl Daemon {
             }
             for task in &mesh.tasks {
                 task.abort();
+            }
+            if tokio::time::timeout(CLOSE_FILES, self.desk.close())
+                .await
+                .is_err()
+            {
+                tracing::warn!(target: "hive_runtime", "transfers did not close in time; they go on from their last mark");
             }
             let _ = tokio::time::timeout(CLOSE_NET, mesh.net.shutdown()).await;
             if let Some(authority) = mesh.local_authority.take() {

@@ -125,7 +125,7 @@ pub struct TransferView {
     /// Milliseconds left at this rate, where it can be said.
     pub eta_ms: Option<u64>,
     /// Why nothing comes, after five seconds without a byte.
-    pub stalled: Option<String>,
+    pub stalled: Option<Refused>,
     /// Why it failed.
     pub error: Option<Refused>,
     /// Who gives.
@@ -275,7 +275,7 @@ pub struct SyncView {
     pub files: u64,
     /// Bytes in it.
     pub size: u64,
-    /// `scanning`, `sending`, `applying`, `idle`, `paused`, `failed`.
+    /// `scanning`, `sending`, `idle` or `blocked`; here of others also `waiting`, `fetching`, `placing`, `partial`.
     pub state: String,
     /// Why, for people.
     pub detail: String,

@@ -6,8 +6,8 @@ use crate::{
     session::Session,
 };
 use hive_api::client::Client;
-use hive_runtime::port::{Kind, Refused, TransferView};
-use std::time::Duration;
+use hive_runtime::port::{Kind, Refused, TransferDo, TransferView};
+use std::time::{Duration, Instant};
 
 /// How long one question waits for the end: how often bars move.
 const LOOK_MS: u64 = 250;
@@ -37,23 +37,39 @@ pub fn now(view: &TransferView) -> Now {
         done: view.done,
         total: view.total,
         message: message.trim().to_owned(),
-        stalled: view.stalled.as_ref().map(|why| format!("stalled: {why}")),
+        stalled: view.stalled.as_ref().map(|s| format!("stalled: {}", s.message)),
         peers: peers.collect(),
     }
 }
 
-/// Follows; `None` when interrupted.
+/// Follows; `None` when interrupted. When nothing has come for as long as `patience`, for a reason that is not this
+/// node's own, the transfer is given up.
 pub async fn follow(
     session: &Session,
     client: &Client,
     first: TransferView,
+    patience: Option<Duration>,
 ) -> Result<Option<TransferView>, CliError> {
     let title = format!("pull {}", first.name);
     let mut moving = Moving::new(&session.out, &title);
     let mut view = first;
+    let mut since = Instant::now();
+    let mut done = view.done;
     loop {
         if view.is_final() {
             return Ok(Some(view));
+        }
+        if view.done > done || view.stalled.as_ref().is_none_or(|s| s.kind != Kind::Unreachable) {
+            (since, done) = (Instant::now(), view.done);
+        }
+        if let (Some(patience), Some(why)) = (patience, &view.stalled)
+            && since.elapsed() >= patience
+        {
+            moving.finish();
+            client.transfer_do(&view.transfer, TransferDo::Cancel).await?;
+            let mut error = CliError::from(why.clone());
+            error.details = serde_json::to_value(&view).ok();
+            return Err(error);
         }
         moving.set(&now(&view));
         view = tokio::select! {

@@ -69,7 +69,7 @@ pub async fn pull(session: &Session, args: &PullArgs) -> Result<Exit, CliError> 
         }
         return Ok(Exit::OK);
     }
-    let Some(view) = follow(session, &client, begun).await? else {
+    let Some(view) = follow(session, &client, begun, Some(args.patience)).await? else {
         return Ok(Exit::INTERRUPTED);
     };
     let exit = ended(&view)?;

@@ -58,7 +58,7 @@ fn show(out: &Output, views: &[TransferView], watch: bool) {
         let share = v.done.saturating_mul(100).checked_div(v.total).unwrap_or(0);
         let note = match (&v.error, &v.stalled) {
             (Some(e), _) => format!("{}: {}", e.code, e.message),
-            (None, Some(why)) => format!("stalled: {why}"),
+            (None, Some(why)) => format!("stalled: {}", why.message),
             (None, None) => v.dest.clone().unwrap_or_default(),
         };
         table.row([

@@ -113,8 +113,9 @@ async fn follow(session: &Session, client: &Client, first: SyncView) -> Result<O
             Standing::Moving => false,
             Standing::Later => r.state == "mailbox" || since.elapsed() >= PATIENCE,
         };
-        if view.state == "failed" {
-            return Err(CliError::internal("sync.failed", view.detail));
+        if view.state == "blocked" {
+            return Err(CliError::internal("sync.blocked", view.detail)
+                .hint(session.command(&format!("sync show {}", clean(&view.sync)))));
         }
         if sent && view.nodes.iter().all(over) {
             return Ok(Some(view));
