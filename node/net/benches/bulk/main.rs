@@ -53,8 +53,11 @@ fn run(way: &str, to: Option<&str>, mib: &str) {
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(async {
-        match way {
+    let (way, to) = (way.to_owned(), to.map(str::to_owned));
+    // A task among others, as in a daemon: the runtime's own thread would be woken across threads each time.
+    let running = runtime.spawn(async move {
+        let to = to.as_deref();
+        match way.as_str() {
             "tcp" => tcp::plain(to, total).await,
             "tls" => tcp::tls(to, total, tcp::Cipher::Aes).await,
             "chacha" => tcp::tls(to, total, tcp::Cipher::ChaCha).await,
@@ -65,6 +68,7 @@ fn run(way: &str, to: Option<&str>, mib: &str) {
             other => panic!("no such way: {other}"),
         }
     });
+    runtime.block_on(running).unwrap();
 }
 
 fn compare(args: &[&str]) {
