@@ -7,6 +7,7 @@ mod errors;
 mod history;
 mod kill;
 mod load;
+mod mailbox;
 mod membership;
 mod payments;
 mod power;
