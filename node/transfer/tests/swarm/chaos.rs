@@ -257,7 +257,7 @@ fn whatever_peers_do_it_ends() {
     let seeds = std::env::var("SWARM_SEEDS")
         .ok()
         .and_then(|s| s.parse().ok())
-        .unwrap_or(400);
+        .unwrap_or(150);
     let first = std::env::var("SWARM_FIRST")
         .ok()
         .and_then(|s| s.parse().ok())
