@@ -360,4 +360,25 @@ impl Applier<'_> {
         }
         Ok(())
     }
+
+    /// A path that was right already is the mirror's from now on.
+    pub(super) fn adopt(&mut self, path: &str) {
+        let Some(thing) = self.scan.local.get(path).map(|l| l.thing.clone()) else {
+            return;
+        };
+        let was = self.scan.stamps.get(path);
+        let now = self.ground.stamp(path).ok().flatten();
+        // Its time may have been set since; a change by somebody shows in the time that it has then.
+        let stamp = match (was, now) {
+            (Some(was), Some(now))
+                if now.kind == Kind::File && (was.ino, was.size) == (now.ino, now.size) =>
+            {
+                let set = self.known.get(path).and_then(|k| k.stamp);
+                (now == *was || set == Some(mark(&now))).then(|| mark(&now))
+            }
+            _ => None,
+        };
+        let applied = Applied::of(thing);
+        self.set(path, Some(Known { applied, stamp }));
+    }
 }

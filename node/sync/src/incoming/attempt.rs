@@ -2,30 +2,28 @@
 //! on a thread of its own.
 
 use super::{
-    apply::{Applier, Bring, Report},
+    apply::{Applier, Report},
+    bring::Bringing,
     names::Probed,
-    port::{FetchFile, Fetcher, InState, Origin},
+    port::{Fetcher, InState, Origin},
     scan::{Halt, Scan, Scanner, Seen},
     staging,
 };
 use crate::{
     error::SyncError,
-    ground::{Ground, Kind},
-    rows::{Key, Known, Rows, mark},
+    ground::Ground,
+    rows::{Key, Known, Rows},
 };
 use hive_protocol::{
     ids::BlobHash,
     manifest::{EntryKind, Manifest},
     time::Timestamp,
 };
-use hive_transfer::mirror::{Applied, Ask, Fetch, Outcome, Plan, State, Thing, conflict_name, plan};
+use hive_transfer::mirror::{Applied, Ask, Outcome, Plan, State, Thing, conflict_name, plan};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
 };
 use tokio::{runtime::Handle, sync::watch};
 
@@ -278,16 +276,11 @@ impl Attempt {
     }
 
     /// Drops waiting contents that this state does not want.
-    fn prune(
-        &self,
-        ground: &Ground,
-        manifest: &Manifest,
-        found: std::collections::BTreeSet<BlobHash>,
-    ) -> std::collections::BTreeSet<BlobHash> {
+    fn prune(&self, ground: &Ground, manifest: &Manifest, found: BTreeSet<BlobHash>) -> BTreeSet<BlobHash> {
         if found.is_empty() {
             return found;
         }
-        let wanted: std::collections::BTreeSet<BlobHash> = manifest
+        let wanted: BTreeSet<BlobHash> = manifest
             .entries
             .iter()
             .filter_map(|e| match &e.kind {
@@ -295,18 +288,7 @@ impl Attempt {
                 _ => None,
             })
             .collect();
-        let (keep, drop): (std::collections::BTreeSet<_>, Vec<_>) = {
-            let mut keep = std::collections::BTreeSet::new();
-            let mut gone = Vec::new();
-            for hash in found {
-                if wanted.contains(&hash) {
-                    keep.insert(hash);
-                } else {
-                    gone.push(hash);
-                }
-            }
-            (keep, gone)
-        };
+        let (keep, drop): (BTreeSet<_>, BTreeSet<_>) = found.into_iter().partition(|h| wanted.contains(h));
         for hash in drop {
             let _ = ground.remove(&staging::staged(&hash));
         }
@@ -322,12 +304,7 @@ impl Attempt {
         plan: &Plan,
     ) -> Result<(Report, bool), SyncError> {
         self.tell.state(InState::Placing);
-        let mut bring = Bringing {
-            attempt: self,
-            ground,
-            before: 0,
-            total: plan.fetch_bytes,
-        };
+        let mut bring = Bringing::new(self, ground, plan.fetch_bytes);
         let mut applier = Applier {
             ground,
             key: &self.key,
@@ -394,74 +371,5 @@ impl Attempt {
             .map(|r| (r.path.clone(), r.why.to_owned()))
             .collect();
         ended
-    }
-}
-
-/// Fetching for one plan.
-struct Bringing<'a> {
-    attempt: &'a Attempt,
-    ground: &'a Ground,
-    /// Bytes of the batches before.
-    before: u64,
-    total: u64,
-}
-
-impl Bring for Bringing<'_> {
-    fn bring(&mut self, files: &[Fetch]) -> Result<(), (String, bool)> {
-        let attempt = self.attempt;
-        attempt.tell.state(InState::Fetching);
-        let wanted = files
-            .iter()
-            .map(|f| FetchFile {
-                hash: f.hash,
-                size: f.size,
-                path: self.ground.full(&staging::staged(&f.hash)),
-                like: f.like.as_ref().map(|path| self.ground.full(path)),
-            })
-            .collect();
-        let (tell, before, total) = (attempt.tell.clone(), self.before, self.total);
-        // Never backwards, and never more than there is.
-        let highest = AtomicU64::new(before);
-        let progress = Arc::new(move |done: u64| {
-            let now = before.saturating_add(done).min(total);
-            if highest.fetch_max(now, Ordering::Relaxed) < now {
-                tell.progress(now, total);
-            }
-        });
-        let stopping = attempt.stopping.clone();
-        let fetch = attempt.fetcher.fetch(&attempt.origin, wanted, progress, stopping);
-        let came = attempt.runtime.block_on(fetch);
-        self.before = files
-            .iter()
-            .map(|f| f.size)
-            .fold(self.before, u64::saturating_add);
-        came.map_err(|fault| (format!("{}: {fault}", fault.code), fault.disk_full))
-    }
-
-    fn placing(&mut self) {
-        self.attempt.tell.state(InState::Placing);
-    }
-}
-
-impl Applier<'_> {
-    /// A path that was right already is the mirror's from now on.
-    fn adopt(&mut self, path: &str) {
-        let Some(thing) = self.scan.local.get(path).map(|l| l.thing.clone()) else {
-            return;
-        };
-        let was = self.scan.stamps.get(path);
-        let now = self.ground.stamp(path).ok().flatten();
-        // Its time may have been set since; a change by somebody shows in the time that it has then.
-        let stamp = match (was, now) {
-            (Some(was), Some(now))
-                if now.kind == Kind::File && (was.ino, was.size) == (now.ino, now.size) =>
-            {
-                let set = self.known.get(path).and_then(|k| k.stamp);
-                (now == *was || set == Some(mark(&now))).then(|| mark(&now))
-            }
-            _ => None,
-        };
-        let applied = Applied::of(thing);
-        self.set(path, Some(Known { applied, stamp }));
     }
 }

@@ -2,9 +2,11 @@
 
 mod apply;
 mod attempt;
+mod bring;
 mod names;
 mod place;
 mod port;
+mod replica;
 mod replicas;
 mod scan;
 mod staging;

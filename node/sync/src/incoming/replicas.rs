@@ -3,19 +3,20 @@
 use super::{
     attempt::{Attempt, Ended, Memory, Tell},
     port::{Fetcher, InState, MAX_NAMED, News, Offer, Origin, ReplicaView},
+    replica::{Replica, admit, first_row},
     staging,
 };
 use crate::{
     error::SyncError,
     ground::Ground,
-    rows::{InRow, Key, Rows},
+    rows::{Key, Rows},
 };
 use hive_protocol::{
     ids::{NodeId, SyncId},
     time::Timestamp,
 };
 use hive_store::journal::Journal;
-use hive_transfer::mirror::{Newest, Next, Outcome, State};
+use hive_transfer::mirror::{Next, Outcome, State};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -30,8 +31,6 @@ use tokio::{
     sync::{Notify, watch},
 };
 
-/// Mirrors a node receives.
-const MAX_REPLICAS: usize = 256;
 /// States applied at a time: each reads and writes a folder.
 const MAX_AT_WORK: usize = 4;
 /// Listeners of one mirror: a notice is offered again at most now and then.
@@ -49,20 +48,6 @@ pub struct InDeps {
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// This node.
     pub me: NodeId,
-}
-
-struct Replica {
-    row: InRow,
-    newest: Newest,
-    view: ReplicaView,
-    /// Who wants to hear of which state.
-    news: Vec<(u64, Arc<dyn News>)>,
-    /// Set while it is being applied.
-    work: Option<(Arc<AtomicBool>, watch::Sender<bool>)>,
-    memory: Option<Memory>,
-    forced: bool,
-    /// To be forgotten as soon as nothing works on it.
-    removed: bool,
 }
 
 struct Shared {
@@ -275,96 +260,6 @@ fn end_news(news: Vec<(u64, Arc<dyn News>)>, say: impl Fn(&dyn News)) {
     }
 }
 
-/// Whether a new mirror may come into its folder.
-fn admit(replicas: &BTreeMap<Key, Replica>, offer: &Offer) -> Result<(), SyncError> {
-    let dir = &offer.dir;
-    if !dir.is_absolute() {
-        return Err(SyncError::NotAFolder { path: dir.clone() });
-    }
-    if replicas.len() >= MAX_REPLICAS {
-        return Err(SyncError::TooMany { limit: MAX_REPLICAS });
-    }
-    let clash = replicas.values().find(|r| {
-        let other = Path::new(&r.row.dir);
-        other.starts_with(dir) || dir.starts_with(other)
-    });
-    match clash {
-        Some(other) => Err(SyncError::FolderTaken {
-            dir: dir.clone(),
-            by: other.row.sync.to_string(),
-        }),
-        None => Ok(()),
-    }
-}
-
-fn first_row(offer: &Offer, now: Timestamp) -> Result<InRow, SyncError> {
-    let path = offer.dir.clone();
-    let dir = offer
-        .dir
-        .to_str()
-        .ok_or(SyncError::NotAFolder { path })?
-        .to_owned();
-    Ok(InRow {
-        sync: offer.sync,
-        from: offer.from,
-        dir,
-        name: offer.name.clone(),
-        hints: offer.hints.clone(),
-        priority: offer.priority,
-        transfer: offer.transfer,
-        // The state itself is announced like every later one.
-        seq: 0,
-        root: offer.root,
-        versions: offer.versions,
-        whole: None,
-        changed: now,
-    })
-}
-
-impl Replica {
-    fn new(row: InRow) -> Self {
-        let state = State {
-            seq: row.seq,
-            root: row.root,
-            versions: row.versions,
-        };
-        let whole = row.whole.is_some_and(|(seq, _)| seq == row.seq);
-        let view = ReplicaView {
-            sync: row.sync,
-            from: row.from,
-            name: row.name.clone(),
-            dir: PathBuf::from(&row.dir),
-            seq: row.seq,
-            root: row.root,
-            state: if whole { InState::Whole } else { InState::Waiting },
-            detail: String::new(),
-            done: 0,
-            total: 0,
-            conflicts: Vec::new(),
-            refused: Vec::new(),
-            refused_count: 0,
-            changed: row.changed,
-        };
-        Self {
-            newest: Newest::restored((row.seq > 0).then_some(state), whole),
-            row,
-            view,
-            news: Vec::new(),
-            work: None,
-            memory: Some(Memory::default()),
-            forced: false,
-            removed: false,
-        }
-    }
-
-    fn halt(&self) {
-        if let Some((flag, sender)) = &self.work {
-            flag.store(true, Ordering::Relaxed);
-            sender.send_replace(true);
-        }
-    }
-}
-
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Replica>> {
         self.replicas.lock().unwrap_or_else(PoisonError::into_inner)
@@ -473,7 +368,11 @@ impl Shared {
             // A newer state may have come meanwhile: then it is not whole, whatever became of this one.
             let newest = replica.newest.newest().is_some_and(|s| s.seq == state.seq);
             replica.view.state = if newest { ended.state } else { InState::Waiting };
-            replica.view.detail = if newest { ended.detail.clone() } else { String::new() };
+            replica.view.detail = if newest {
+                ended.detail.clone()
+            } else {
+                String::new()
+            };
             replica.view.refused_count = ended.refused.len();
             replica.view.refused = ended.refused.into_iter().take(MAX_NAMED).collect();
             replica.view.conflicts.extend(ended.conflicts);

@@ -23,7 +23,11 @@ pub(crate) fn store(ground: &Ground, from: &str, path: &str, stamp: &str, keep: 
     let same = format!("{name}~{stamp}");
     let there = versions_of(ground, folder, name).into_iter().filter_map(|v| {
         let tail = v.strip_prefix(&same)?.to_owned();
-        Some(tail.strip_prefix('-').and_then(|n| n.parse::<u32>().ok()).unwrap_or(0))
+        Some(
+            tail.strip_prefix('-')
+                .and_then(|n| n.parse::<u32>().ok())
+                .unwrap_or(0),
+        )
     });
     let mut number = there.max().map_or(0, |n| n + 1);
     loop {
@@ -81,7 +85,11 @@ fn versions_of(ground: &Ground, folder: &str, name: &str) -> Vec<String> {
         .unwrap_or_default()
         .into_iter()
         .filter_map(|n| n.name.ok())
-        .filter(|n| n.strip_prefix(name).and_then(|r| r.strip_prefix('~')).is_some_and(is_stamp))
+        .filter(|n| {
+            n.strip_prefix(name)
+                .and_then(|r| r.strip_prefix('~'))
+                .is_some_and(is_stamp)
+        })
         .collect()
 }
 

@@ -99,7 +99,11 @@ impl Tree {
         let mut todo: BTreeSet<String> = if dirty.all || fresh_rules || !self.folders.contains_key("") {
             self.folders.keys().cloned().chain([String::new()]).collect()
         } else {
-            dirty.watches.iter().filter_map(|w| self.by_watch.get(w).cloned()).collect()
+            dirty
+                .watches
+                .iter()
+                .filter_map(|w| self.by_watch.get(w).cloned())
+                .collect()
         };
         if dirty.all {
             self.unwatched = false;
@@ -131,7 +135,10 @@ impl Tree {
     /// Reads the patterns if they were changed.
     fn read_ignore(&mut self, ground: &Ground) -> Result<bool, SyncError> {
         let failed = |e: Errno| SyncError::io("read", ground.full(IGNORE_FILE), e);
-        let stamp = ground.stamp(IGNORE_FILE).map_err(failed)?.filter(|s| s.kind == Kind::File);
+        let stamp = ground
+            .stamp(IGNORE_FILE)
+            .map_err(failed)?
+            .filter(|s| s.kind == Kind::File);
         if stamp == self.ignore_stamp {
             return Ok(false);
         }
@@ -178,7 +185,11 @@ impl Tree {
                 Ok(name) => (name, None),
                 Err(lossy) => (lossy, Some("its name is not UTF-8")),
             };
-            let full = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
+            let full = if path.is_empty() {
+                name.clone()
+            } else {
+                format!("{path}/{name}")
+            };
             if self.ignore.leaves_out(&full, found.stamp.kind == Kind::Folder) {
                 continue;
             }
@@ -234,10 +245,18 @@ impl Tree {
         todo: &mut BTreeSet<String>,
         gone: &mut Vec<String>,
     ) -> Result<(), SyncError> {
-        let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
+        let below = |name: &str| {
+            if path.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{path}/{name}")
+            }
+        };
         let old = self.folders.remove(path).unwrap_or_default();
         for (name, child) in old.children.iter().filter(|(_, c)| c.stamp.kind == Kind::Folder) {
-            let same = children.get(name).is_some_and(|now| now.stamp.ino == child.stamp.ino && now.stamp.kind == Kind::Folder);
+            let same = children
+                .get(name)
+                .is_some_and(|now| now.stamp.ino == child.stamp.ino && now.stamp.kind == Kind::Folder);
             if !same {
                 // Another one of this name is looked at anew; its watch is another one, too.
                 let full = below(name);
@@ -247,7 +266,9 @@ impl Tree {
                 }
             }
         }
-        let folders = children.iter().filter(|(_, c)| c.stamp.kind == Kind::Folder && c.skip.is_none());
+        let folders = children
+            .iter()
+            .filter(|(_, c)| c.stamp.kind == Kind::Folder && c.skip.is_none());
         for (name, _) in folders {
             let full = below(name);
             // A folder that could not be read may be readable by now: its bits are this folder's news.
@@ -255,7 +276,10 @@ impl Tree {
                 todo.insert(full);
             }
         }
-        self.entries = self.entries.saturating_sub(old.children.len()).saturating_add(children.len());
+        self.entries = self
+            .entries
+            .saturating_sub(old.children.len())
+            .saturating_add(children.len());
         let folder = Folder {
             children,
             watch,
@@ -275,7 +299,9 @@ impl Tree {
     fn drop_below(&mut self, path: &str) {
         let mut todo = vec![path.to_owned()];
         while let Some(path) = todo.pop() {
-            let Some(folder) = self.folders.remove(&path) else { continue };
+            let Some(folder) = self.folders.remove(&path) else {
+                continue;
+            };
             self.entries = self.entries.saturating_sub(folder.children.len());
             if let (Some(watch), Some(watcher)) = (folder.watch, &self.watcher)
                 && self.by_watch.get(&watch).is_some_and(|p| *p == path)
@@ -303,10 +329,14 @@ impl Tree {
         };
         for (path, folder) in &self.folders {
             if let Some(why) = &folder.unread {
-                listing.skipped.push((path.clone(), format!("cannot be read: {why}")));
+                listing
+                    .skipped
+                    .push((path.clone(), format!("cannot be read: {why}")));
                 let prefix = format!("{path}/");
                 // What cannot be seen is not gone.
-                let kept = old.range(prefix.as_str()..).take_while(|(p, _)| p.starts_with(&prefix));
+                let kept = old
+                    .range(prefix.as_str()..)
+                    .take_while(|(p, _)| p.starts_with(&prefix));
                 listing.found.extend(kept.map(|(_, e)| Found {
                     entry: (*e).clone(),
                     ino: 0,
@@ -315,7 +345,11 @@ impl Tree {
                 continue;
             }
             for (name, child) in &folder.children {
-                let full = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
+                let full = if path.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{path}/{name}")
+                };
                 if let Some(why) = child.skip {
                     listing.skipped.push((full, why.to_owned()));
                     continue;
@@ -324,7 +358,9 @@ impl Tree {
                 listing.push(full, child, older, now_ns);
             }
         }
-        listing.found.sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
+        listing
+            .found
+            .sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
         listing.found.dedup_by(|a, b| a.entry.path == b.entry.path);
         listing
     }
@@ -347,7 +383,11 @@ impl Listing {
             entry: Entry {
                 path,
                 kind,
-                mode: if s.kind == Kind::Link { 0o777 } else { s.mode & MODE_MASK },
+                mode: if s.kind == Kind::Link {
+                    0o777
+                } else {
+                    s.mode & MODE_MASK
+                },
                 mtime_ns: s.mtime_ns,
             },
             ino: s.ino,

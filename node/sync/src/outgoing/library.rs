@@ -25,10 +25,13 @@ impl Library for StoreLibrary {
             ino: f.ino,
             older: f.older,
         });
-        let added = self.0.add_entries(dir, given.collect(), Some(tag), cancel).map_err(|e| SyncError::Content {
-            code: e.code(),
-            text: e.to_string(),
-        })?;
+        let added = self
+            .0
+            .add_entries(dir, given.collect(), Some(tag), cancel)
+            .map_err(|e| SyncError::Content {
+                code: e.code(),
+                text: e.to_string(),
+            })?;
         let failed = added.failed.into_iter().map(|(path, e)| {
             let passing = matches!(e, FilesError::Unsteady { .. } | FilesError::Missing { .. });
             (path, e.to_string(), passing)

@@ -2,30 +2,24 @@
 
 use super::{
     folder::{Listing, Tree},
-    port::{Added, Library, MirrorView, NewState, OutState, Sender},
+    kit::{Kit, Order, View, name, tag},
+    port::{Added, MirrorView, NewState, OutState},
     watcher::{Dirty, Watcher},
 };
-use crate::{
-    error::SyncError,
-    incoming::MAX_NAMED,
-    rows::{OutRow, Rows},
-};
+use crate::{error::SyncError, incoming::MAX_NAMED, rows::OutRow};
 use hive_protocol::{
-    ids::{BlobHash, NodeId, NoticeId, SyncId},
+    ids::{BlobHash, NoticeId},
     manifest::Manifest,
-    notice::{FileNotice, MAX_NOTICE_NAME, SyncState},
+    notice::{FileNotice, SyncState},
     time::{Millis, Timestamp},
 };
 use hive_transfer::mirror::{Debounce, emptied};
 use std::{
     path::PathBuf,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::mpsc;
 
 /// A watched folder is looked at as a whole so often all the same: file systems of other machines tell nothing.
 const WHOLE_LOOK: Duration = Duration::from_secs(300);
@@ -37,32 +31,6 @@ const SHARE: u32 = 20;
 const AGAIN: Duration = Duration::from_millis(500);
 /// The first and the longest pause after a state could not be handed over, or the folder is not there.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
-
-/// What a mirror is asked.
-pub(crate) enum Order {
-    /// Look at everything now; answered when it is begun.
-    Look { allow_empty: bool, begun: oneshot::Sender<()> },
-    /// Other recipients.
-    Recipients(Vec<NodeId>),
-    /// Whether to watch, and how many versions.
-    Watch(bool, u32),
-    /// No more.
-    Stop,
-}
-
-/// What a mirror is made with.
-#[derive(Clone)]
-pub(crate) struct Kit {
-    pub(crate) rows: Rows,
-    pub(crate) library: Arc<dyn Library>,
-    pub(crate) sender: Arc<dyn Sender>,
-    pub(crate) clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
-    pub(crate) ticks: watch::Sender<u64>,
-    pub(crate) cancel: Arc<AtomicBool>,
-}
-
-/// The view of a mirror, shared with those who list.
-pub(crate) type View = Arc<Mutex<MirrorView>>;
 
 /// The mirror.
 pub(crate) struct Mirror {
@@ -85,11 +53,6 @@ pub(crate) struct Mirror {
     empty_once: bool,
     /// How long the last look took.
     took: Duration,
-}
-
-/// The tag under which the store keeps a mirror's states.
-pub(crate) fn tag(id: &SyncId) -> String {
-    format!("sync:{id}")
 }
 
 /// What one look came to.
@@ -168,7 +131,9 @@ impl Mirror {
             Err(SyncError::Closed) => return,
             Err(error) => {
                 tracing::warn!(dir = %self.dir.display(), code = error.code(), %error, "a mirror does not go on");
-                self.show(|v| (v.state, v.detail) = (OutState::Blocked, format!("{}: {error}", error.code())));
+                self.show(|v| {
+                    (v.state, v.detail) = (OutState::Blocked, format!("{}: {error}", error.code()))
+                });
                 // A folder that is not there has no watch either.
                 let patient = matches!(error, SyncError::SourceEmptied { .. } | SyncError::Unsafe { .. });
                 if !patient || !self.row.watch {
@@ -189,7 +154,8 @@ impl Mirror {
         let unwatched = looked.tree.unwatched || self.watcher.is_none();
         self.tree = Some(looked.tree);
         let (listing, added) = looked.result?;
-        if self.row.seq == 0 && !self.row.skip_unsafe
+        if self.row.seq == 0
+            && !self.row.skip_unsafe
             && let Some((path, why)) = listing.skipped.first()
         {
             let (path, why) = (path.clone(), why.clone());
@@ -212,11 +178,17 @@ impl Mirror {
         self.announce(added).await?;
         let (watching, polling) = (self.row.watch, self.row.watch && unwatched);
         self.show(|v| {
-            v.state = if polling { OutState::Polling } else { OutState::Sent };
+            v.state = if polling {
+                OutState::Polling
+            } else {
+                OutState::Sent
+            };
             v.detail = match (watching, polling) {
-                (_, true) => "not all of its folders can be watched (fs.inotify.max_user_watches): changes are \
+                (_, true) => {
+                    "not all of its folders can be watched (fs.inotify.max_user_watches): changes are \
                               found by looking every few seconds"
-                    .to_owned(),
+                        .to_owned()
+                }
                 _ => String::new(),
             };
         });
@@ -225,10 +197,19 @@ impl Mirror {
 
     /// Looks at the folder and has its files hashed, on a thread that may block.
     async fn look(&mut self, dirty: Dirty) -> Result<Looked, SyncError> {
-        let mut tree = self.tree.take().unwrap_or_else(|| Tree::new(&self.dir, self.watcher.clone()));
-        let (library, cancel, older) = (self.kit.library.clone(), self.kit.cancel.clone(), self.manifest.clone());
+        let mut tree = self
+            .tree
+            .take()
+            .unwrap_or_else(|| Tree::new(&self.dir, self.watcher.clone()));
+        let (library, cancel, older) = (
+            self.kit.library.clone(),
+            self.kit.cancel.clone(),
+            self.manifest.clone(),
+        );
         let (dir, tag) = (self.dir.clone(), tag(&self.row.id));
-        let now_ns = i64::try_from((self.kit.clock)().0).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+        let now_ns = i64::try_from((self.kit.clock)().0)
+            .unwrap_or(i64::MAX)
+            .saturating_mul(1_000_000);
         let work = move || {
             let result = tree.look(dirty, &cancel).and_then(|()| {
                 let mut listing = tree.list(older.as_deref(), now_ns);
@@ -237,10 +218,12 @@ impl Mirror {
             });
             Looked { tree, result }
         };
-        tokio::task::spawn_blocking(work).await.map_err(|e| SyncError::Content {
-            code: "sync.io",
-            text: format!("looking at the folder broke off: {e}"),
-        })
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|e| SyncError::Content {
+                code: "sync.io",
+                text: format!("looking at the folder broke off: {e}"),
+            })
     }
 
     /// Hands a new state over, if it is one.
@@ -251,7 +234,9 @@ impl Mirror {
         let allowed = self.row.allow_empty || std::mem::take(&mut self.empty_once);
         if !known && !allowed && before.is_some_and(|before| emptied(&before, &manifest)) {
             self.kit.library.release(&added.root, &tag(&self.row.id));
-            return Err(SyncError::SourceEmptied { dir: self.dir.clone() });
+            return Err(SyncError::SourceEmptied {
+                dir: self.dir.clone(),
+            });
         }
         if !known {
             let mut row = self.row.clone();
@@ -315,10 +300,15 @@ impl Mirror {
             replaces,
             previous,
         };
-        let notice = self.kit.sender.send(state).await.map_err(|why| SyncError::NotSent {
-            dir: self.dir.clone(),
-            why,
-        })?;
+        let notice = self
+            .kit
+            .sender
+            .send(state)
+            .await
+            .map_err(|why| SyncError::NotSent {
+                dir: self.dir.clone(),
+                why,
+            })?;
         self.row.notice = Some(notice);
         self.kit.rows.put_out(&self.row)?;
         self.show_state(manifest);
@@ -337,7 +327,10 @@ impl Mirror {
             ..Dirty::default()
         };
         loop {
-            let ripe = self.debounce.due().map(|at| Millis(at.0.saturating_sub(self.clock().0)).0);
+            let ripe = self
+                .debounce
+                .due()
+                .map(|at| Millis(at.0.saturating_sub(self.clock().0)).0);
             let now = Instant::now();
             let until = [
                 ripe.map(|ms| now + Duration::from_millis(ms)),
@@ -408,14 +401,4 @@ impl Mirror {
             tracing::warn!(%error, "a change of a mirror could not be written down");
         }
     }
-}
-
-/// The folder's name for the receivers: one plain name.
-fn name(dir: &std::path::Path) -> String {
-    let name = dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut name: String = name.chars().map(|c| if c.is_control() || c == '\\' { '_' } else { c }).collect();
-    while name.len() > MAX_NOTICE_NAME {
-        name.pop();
-    }
-    if name.is_empty() { "root".to_owned() } else { name }
 }

@@ -1,7 +1,8 @@
 //! All mirrors that this node sends.
 
 use super::{
-    mirror::{Kit, Mirror, Order, View, tag},
+    kit::{Kit, Order, View, tag},
+    mirror::Mirror,
     port::{Library, MirrorView, NewMirror, OutState, Sender},
 };
 use crate::{
@@ -142,7 +143,9 @@ impl Outgoing {
         if self.0.closed.load(Ordering::Relaxed) {
             return Err(SyncError::Closed);
         }
-        let bad = || SyncError::NotAFolder { path: new.dir.clone() };
+        let bad = || SyncError::NotAFolder {
+            path: new.dir.clone(),
+        };
         if !new.dir.is_absolute() {
             return Err(bad());
         }
@@ -292,7 +295,9 @@ fn in_order(mut to: Vec<NodeId>) -> Result<Vec<NodeId>, SyncError> {
     to.sort_unstable();
     to.dedup();
     if to.is_empty() || to.len() > MAX_RECIPIENTS {
-        return Err(SyncError::Recipients { limit: MAX_RECIPIENTS });
+        return Err(SyncError::Recipients {
+            limit: MAX_RECIPIENTS,
+        });
     }
     Ok(to)
 }

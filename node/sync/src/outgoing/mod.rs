@@ -1,6 +1,7 @@
 //! The sending side: folders whose states are announced as they change.
 
 mod folder;
+mod kit;
 mod library;
 mod mirror;
 mod mirrors;

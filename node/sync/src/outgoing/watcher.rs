@@ -166,7 +166,9 @@ mod tests {
     use std::{fs, os::fd::AsFd, time::Duration};
 
     async fn woken(watcher: &Watcher) {
-        tokio::time::timeout(Duration::from_secs(30), watcher.changed()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(30), watcher.changed())
+            .await
+            .unwrap();
     }
 
     #[tokio::test]
@@ -175,12 +177,19 @@ mod tests {
         let watcher = Watcher::with_limit(1).unwrap();
         let dir = fs::File::open(temp.path()).unwrap();
         let watch = watcher.add(dir.as_fd(), 0).unwrap();
-        assert_eq!(watcher.add(dir.as_fd(), 0), Ok(watch), "the same folder, the same watch");
+        assert_eq!(
+            watcher.add(dir.as_fd(), 0),
+            Ok(watch),
+            "the same folder, the same watch"
+        );
         assert_eq!(watcher.add(dir.as_fd(), 1), Err(NoWatch::None));
         fs::write(temp.path().join("x"), "x").unwrap();
         woken(&watcher).await;
         let dirty = watcher.take();
-        assert_eq!((dirty.watches.into_iter().collect::<Vec<_>>(), dirty.all), (vec![watch], false));
+        assert_eq!(
+            (dirty.watches.into_iter().collect::<Vec<_>>(), dirty.all),
+            (vec![watch], false)
+        );
         let state = watcher.state.clone();
         drop(watcher);
         let ended = tokio::task::spawn_blocking(move || {

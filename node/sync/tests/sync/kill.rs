@@ -21,7 +21,10 @@ struct Dice(u64);
 
 impl Dice {
     fn roll(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % below
     }
 }
@@ -40,10 +43,14 @@ fn shelf_of(room: &Path) -> (Arc<Shelf>, u64, hive_protocol::ids::BlobHash) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "started by killed_at_any_moment_nothing_is_lost"]
 async fn child() {
-    let Some(room) = std::env::var_os(ROOM).map(PathBuf::from) else { return };
+    let Some(room) = std::env::var_os(ROOM).map(PathBuf::from) else {
+        return;
+    };
     let (shelf, seq, root) = shelf_of(&room);
     let incoming = open(&room.join("journal"), &shelf).await;
-    incoming.offer(offer(&room.join("copy"), seq, root, 2), Quiet::new()).unwrap();
+    incoming
+        .offer(offer(&room.join("copy"), seq, root, 2), Quiet::new())
+        .unwrap();
     println!("begun");
     wait_view(&incoming, |v| v.seq == seq && v.state == InState::Whole).await;
     println!("whole");
@@ -52,7 +59,13 @@ async fn child() {
 
 fn start(room: &Path) -> std::process::Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["kill::child", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+        .args([
+            "kill::child",
+            "--exact",
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env(ROOM, room)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -109,7 +122,12 @@ fn change(dice: &mut Dice, state: &mut Vec<Entry>, room: &Path) {
     let mut all = state.clone();
     let folders: BTreeSet<String> = state
         .iter()
-        .flat_map(|e| [e.path[..2].to_owned(), e.path.rsplit_once('/').unwrap().0.to_owned()])
+        .flat_map(|e| {
+            [
+                e.path[..2].to_owned(),
+                e.path.rsplit_once('/').unwrap().0.to_owned(),
+            ]
+        })
         .collect();
     all.extend(folders.iter().map(|f| folder(f, 0o755)));
     fs::write(room.join("state"), Manifest::new(all).unwrap().encode().unwrap()).unwrap();
@@ -131,7 +149,12 @@ fn killed_at_any_moment_nothing_is_lost() {
             let path = format!("d{}/s{}/f{}", dice.roll(4), dice.roll(3), dice.roll(30));
             let path = room.join("copy").join(path);
             let words = format!("precious {round} {n}");
-            if fs::create_dir_all(path.parent().unwrap()).is_ok() && fs::write(&path, &words).is_ok() {
+            if fs::create_dir_all(path.parent().unwrap()).is_ok() {
+                // What they write over themselves they do not miss.
+                if let Ok(text) = fs::read_to_string(&path) {
+                    precious.remove(&text);
+                }
+                fs::write(&path, &words).unwrap();
                 precious.insert(words);
             }
         }
@@ -142,7 +165,11 @@ fn killed_at_any_moment_nothing_is_lost() {
             std::thread::sleep(Duration::from_micros(dice.roll(60_000)));
             child.kill().unwrap();
             let said = wait_for(&mut child, "whole");
-            if said.contains("whole") { ended += 1 } else { cut += 1 }
+            if said.contains("whole") {
+                ended += 1
+            } else {
+                cut += 1
+            }
             child.wait().unwrap();
         } else {
             let said = wait_for(&mut child, "whole");
@@ -157,13 +184,20 @@ fn killed_at_any_moment_nothing_is_lost() {
     for (path, what) in wanted(&manifest.entries) {
         assert_eq!(now.get(&path), Some(&what), "{path}");
     }
-    let files = now.iter().filter(|(_, what)| what.starts_with("f ")).map(|(path, _)| path);
+    let files = now
+        .iter()
+        .filter(|(_, what)| what.starts_with("f "))
+        .map(|(path, _)| path);
     let mut texts = BTreeSet::new();
     let wanted_paths = wanted(&manifest.entries);
     for path in files.filter(|p| !wanted_paths.contains_key(*p)) {
         let text = fs::read(room.join("copy").join(path)).unwrap();
         let text = String::from_utf8(text).unwrap_or_default();
-        assert!(precious.contains(&text), "{path} is neither wanted nor the owner's: {}", text.len());
+        assert!(
+            precious.contains(&text),
+            "{path} is neither wanted nor the owner's: {}",
+            text.len()
+        );
         texts.insert(text);
     }
     assert_eq!(texts, precious);

@@ -38,7 +38,9 @@ async fn a_folder_comes_with_bits_times_links_and_empty_folders() {
     // A lower number is out of date.
     let older = Quiet::new();
     let root = r.shelf.state(vec![]);
-    r.incoming.offer(offer(&r.dir, 1, root, 0), older.clone()).unwrap();
+    r.incoming
+        .offer(offer(&r.dir, 1, root, 0), older.clone())
+        .unwrap();
     assert_eq!(older.done.load(Ordering::Relaxed), 1);
     assert_eq!(listing(&r.dir), wanted(&entries));
 }
@@ -60,7 +62,10 @@ async fn changes_renames_deletions_and_versions() {
     assert_eq!(r.fetched() - before, 1, "only the changed file");
     let kept: Vec<String> = names(&r.dir.join(".hive-versions")).into_iter().collect();
     assert_eq!(kept.len(), 3, "{kept:?}");
-    assert!(kept[0].starts_with("a.txt~20") && kept[1].starts_with("ro~20"), "{kept:?}");
+    assert!(
+        kept[0].starts_with("a.txt~20") && kept[1].starts_with("ro~20"),
+        "{kept:?}"
+    );
     let old = fs::read_to_string(r.dir.join(".hive-versions").join(&kept[0])).unwrap();
     assert_eq!(old, "one");
 }
@@ -75,7 +80,11 @@ async fn nothing_of_the_owner_is_lost() {
     fs::create_dir(r.dir.join("ro")).unwrap();
     fs::write(r.dir.join("ro/inside"), "deep").unwrap();
     fs::write(r.dir.join("new"), "mine, too").unwrap();
-    let entries = vec![r.file("a.txt", b"two"), r.file("new", b"theirs"), r.file("ro", b"read-only")];
+    let entries = vec![
+        r.file("a.txt", b"two"),
+        r.file("new", b"theirs"),
+        r.file("ro", b"read-only"),
+    ];
     let view = r.reach(2, entries.clone()).await;
     let mut now = names(&r.dir);
     assert_eq!(view.conflicts.len(), 3, "{view:?}");
@@ -87,10 +96,21 @@ async fn nothing_of_the_owner_is_lost() {
     let deep = now.iter().find(inside).unwrap().clone();
     assert_eq!(r.read(&deep), "deep");
     now.remove(&deep);
-    assert_eq!(now.into_iter().collect::<Vec<_>>(), ["a.txt", "d", "d/mine", "new", "ro"]);
-    let kept: Vec<String> = view.conflicts.iter().filter(|c| !c.starts_with("ro")).map(|c| r.read(c)).collect();
+    assert_eq!(
+        now.into_iter().collect::<Vec<_>>(),
+        ["a.txt", "d", "d/mine", "new", "ro"]
+    );
+    let kept: Vec<String> = view
+        .conflicts
+        .iter()
+        .filter(|c| !c.starts_with("ro"))
+        .map(|c| r.read(c))
+        .collect();
     assert_eq!(kept, ["mine, too", "my words"]);
-    assert_eq!((r.read("a.txt"), r.read("new"), r.read("d/mine")), ("two".into(), "theirs".into(), "mine".into()));
+    assert_eq!(
+        (r.read("a.txt"), r.read("new"), r.read("d/mine")),
+        ("two".into(), "theirs".into(), "mine".into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,7 +137,12 @@ async fn a_link_swapped_in_leads_nowhere() {
     assert_eq!(fs::read_to_string(outside.join("b.bin")).unwrap(), "precious");
     let mut now = listing(&r.dir);
     // The link is somebody's and kept; so is the folder that was moved away.
-    assert!(view.conflicts.iter().any(|c| c.starts_with("d.conflict-") && now.remove(c).is_some()), "{view:?}");
+    assert!(
+        view.conflicts
+            .iter()
+            .any(|c| c.starts_with("d.conflict-") && now.remove(c).is_some()),
+        "{view:?}"
+    );
     now.retain(|p, _| !p.starts_with("d-was"));
     assert_eq!(now, wanted(&entries));
 }
@@ -126,7 +151,11 @@ async fn a_link_swapped_in_leads_nowhere() {
 async fn edits_while_it_works_are_kept() {
     let r = Receiver::new().await;
     let n = 40;
-    let state = |tag: &str| (0..n).map(|i| r.file(&format!("f{i:02}"), format!("{tag} {i}").as_bytes())).collect::<Vec<_>>();
+    let state = |tag: &str| {
+        (0..n)
+            .map(|i| r.file(&format!("f{i:02}"), format!("{tag} {i}").as_bytes()))
+            .collect::<Vec<_>>()
+    };
     r.reach(1, state("old")).await;
     // Each file is edited after the folder was looked at and before its new content is put in place.
     let dir = r.dir.clone();
@@ -153,7 +182,13 @@ async fn edits_while_it_works_are_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn read_only_folders_are_opened_and_closed_again() {
     let r = Receiver::new().await;
-    let state = |text: &[u8], name: &str| vec![folder("ro", 0o555), folder("ro/sub", 0o500), r.file(&format!("ro/sub/{name}"), text)];
+    let state = |text: &[u8], name: &str| {
+        vec![
+            folder("ro", 0o555),
+            folder("ro/sub", 0o500),
+            r.file(&format!("ro/sub/{name}"), text),
+        ]
+    };
     let one = state(b"one", "f");
     r.reach(1, one.clone()).await;
     assert_eq!(listing(&r.dir), wanted(&one));
@@ -170,7 +205,9 @@ async fn read_only_folders_are_opened_and_closed_again() {
 async fn a_full_disk_is_said_and_gone_on_from() {
     let r = Receiver::new().await;
     *r.shelf.full_after.lock().unwrap() = Some(2);
-    let entries: Vec<Entry> = (0..5).map(|i| r.file(&format!("f{i}"), format!("{i}").as_bytes())).collect();
+    let entries: Vec<Entry> = (0..5)
+        .map(|i| r.file(&format!("f{i}"), format!("{i}").as_bytes()))
+        .collect();
     let root = r.shelf.state(entries.clone());
     let news = Quiet::new();
     r.incoming.offer(offer(&r.dir, 1, root, 0), news.clone()).unwrap();
@@ -193,7 +230,9 @@ async fn what_nobody_has_is_waited_for_and_the_rest_is_put_in_place() {
     entries.push(absent);
     let root = r.shelf.state(entries.clone());
     r.incoming.offer(offer(&r.dir, 1, root, 0), Quiet::new()).unwrap();
-    let view = r.wait(|v| v.state == InState::Waiting && !v.detail.is_empty()).await;
+    let view = r
+        .wait(|v| v.state == InState::Waiting && !v.detail.is_empty())
+        .await;
     assert!(view.detail.contains("file.no_provider"), "{view:?}");
     assert_eq!(r.read("here"), "here");
     r.shelf.put(b"absent");
@@ -206,7 +245,10 @@ async fn what_nobody_has_is_waited_for_and_the_rest_is_put_in_place() {
 async fn a_newer_state_ends_a_long_one() {
     let r = Receiver::new().await;
     let first = vec![r.file("slow", b"slow"), r.file("x", b"x")];
-    let (root_two, gate) = (r.shelf.state(vec![r.file("quick", b"quick")]), std::sync::mpsc::channel::<()>());
+    let (root_two, gate) = (
+        r.shelf.state(vec![r.file("quick", b"quick")]),
+        std::sync::mpsc::channel::<()>(),
+    );
     let incoming = r.incoming.clone();
     let dir = r.dir.clone();
     let (open, opened) = gate;
@@ -223,7 +265,11 @@ async fn a_newer_state_ends_a_long_one() {
     r.wait(|v| v.seq == 2 && v.state == InState::Whole).await;
     drop(open);
     assert_eq!(names(&r.dir).into_iter().collect::<Vec<_>>(), ["quick"]);
-    assert_eq!(news.done.load(Ordering::Relaxed), 1, "the older one is done with the newer");
+    assert_eq!(
+        news.done.load(Ordering::Relaxed),
+        1,
+        "the older one is done with the newer"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -246,10 +292,17 @@ async fn two_mirrors_do_not_share_a_folder() {
     assert!(view.detail.starts_with("sync.folder_taken"), "{view:?}");
     assert_eq!(listing(&r.dir), wanted(&first(&r)));
     // Given up, it is free.
-    r.incoming.remove(&OTHER, &hive_protocol::ids::SyncId([1; 16])).await.unwrap();
+    r.incoming
+        .remove(&OTHER, &hive_protocol::ids::SyncId([1; 16]))
+        .await
+        .unwrap();
     other.kick(None);
     wait_view(&other, |v| v.state == InState::Whole).await;
-    assert_eq!(listing(&r.dir), wanted(&first(&r)), "what is there is nobody's mirror and stays");
+    assert_eq!(
+        listing(&r.dir),
+        wanted(&first(&r)),
+        "what is there is nobody's mirror and stays"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -260,14 +313,19 @@ async fn a_vanished_folder_is_not_filled_again_unasked() {
     let root = r.shelf.state(vec![r.file("x", b"x")]);
     r.incoming.offer(offer(&r.dir, 2, root, 0), Quiet::new()).unwrap();
     let view = r.wait(|v| v.state == InState::Blocked).await;
-    assert!(view.detail.starts_with("sync.source_gone") && !r.dir.exists(), "{view:?}");
+    assert!(
+        view.detail.starts_with("sync.source_gone") && !r.dir.exists(),
+        "{view:?}"
+    );
     // An empty folder in its place is the place of a disk that is not there.
     fs::create_dir(&r.dir).unwrap();
     let news = Quiet::new();
     r.incoming.offer(offer(&r.dir, 2, root, 0), news.clone()).unwrap();
     news.wait_failed(1).await;
     assert!(names(&r.dir).is_empty());
-    r.incoming.rescan(&OTHER, &hive_protocol::ids::SyncId([1; 16])).unwrap();
+    r.incoming
+        .rescan(&OTHER, &hive_protocol::ids::SyncId([1; 16]))
+        .unwrap();
     r.wait(|v| v.state == InState::Whole).await;
     assert_eq!(r.read("x"), "x");
 }
@@ -280,7 +338,8 @@ async fn it_goes_on_after_a_restart() {
     r.shelf.shut.store(true, Ordering::Relaxed);
     let root = r.shelf.state(vec![r.file("a.txt", b"later")]);
     r.incoming.offer(offer(&r.dir, 2, root, 0), Quiet::new()).unwrap();
-    r.wait(|v| v.state == InState::Waiting && !v.detail.is_empty()).await;
+    r.wait(|v| v.state == InState::Waiting && !v.detail.is_empty())
+        .await;
     r.incoming.close().await;
     r.shelf.shut.store(false, Ordering::Relaxed);
     let journal = r.temp.path().join("journal");

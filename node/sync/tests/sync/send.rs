@@ -86,10 +86,11 @@ impl Source {
         act();
         let mut count = self.post.number();
         loop {
-            if let Some((state, at)) = self.post.sent.lock().unwrap().last().cloned() {
-                if shows(&self.shelf.manifests.lock().unwrap()[&state.notice.root]) {
-                    return at.saturating_duration_since(began);
-                }
+            let last = self.post.sent.lock().unwrap().last().cloned();
+            if let Some((state, at)) = last
+                && shows(&self.shelf.manifests.lock().unwrap()[&state.notice.root])
+            {
+                return at.saturating_duration_since(began);
             }
             count += 1;
             self.post.wait_for(count).await;
@@ -112,30 +113,74 @@ async fn every_kind_of_change_is_announced_soon() {
     let dir = s.dir.clone();
     let size = |m: &Manifest, path: &str| m.entries.iter().find(|e| e.path == path).map(|e| e.kind.clone());
     let mut took = Vec::new();
-    took.push(s.until_sent(|| fs::write(dir.join("new"), "x").unwrap(), has("new")).await);
+    took.push(
+        s.until_sent(|| fs::write(dir.join("new"), "x").unwrap(), has("new"))
+            .await,
+    );
     let longer = |m: &Manifest| matches!(size(m, "d/e/deep"), Some(EntryKind::File { size: 6, .. }));
-    took.push(s.until_sent(|| fs::write(dir.join("d/e/deep"), "deeper").unwrap(), longer).await);
+    took.push(
+        s.until_sent(|| fs::write(dir.join("d/e/deep"), "deeper").unwrap(), longer)
+            .await,
+    );
     let gone = |m: &Manifest| !has("a.txt")(m);
-    took.push(s.until_sent(|| fs::remove_file(dir.join("a.txt")).unwrap(), gone).await);
+    took.push(
+        s.until_sent(|| fs::remove_file(dir.join("a.txt")).unwrap(), gone)
+            .await,
+    );
     let renamed = |m: &Manifest| has("f/e/deep")(m) && !has("d")(m);
-    took.push(s.until_sent(|| fs::rename(dir.join("d"), dir.join("f")).unwrap(), renamed).await);
+    took.push(
+        s.until_sent(|| fs::rename(dir.join("d"), dir.join("f")).unwrap(), renamed)
+            .await,
+    );
     // Below a renamed folder changes are still seen.
-    took.push(s.until_sent(|| fs::write(dir.join("f/e/more"), "x").unwrap(), has("f/e/more")).await);
-    took.push(s.until_sent(|| fs::create_dir_all(dir.join("x/y/z")).unwrap(), has("x/y/z")).await);
-    took.push(s.until_sent(|| fs::write(dir.join("x/y/z/w"), "x").unwrap(), has("x/y/z/w")).await);
-    took.push(s.until_sent(|| symlink("x", dir.join("l")).unwrap(), has("l")).await);
+    took.push(
+        s.until_sent(|| fs::write(dir.join("f/e/more"), "x").unwrap(), has("f/e/more"))
+            .await,
+    );
+    took.push(
+        s.until_sent(|| fs::create_dir_all(dir.join("x/y/z")).unwrap(), has("x/y/z"))
+            .await,
+    );
+    took.push(
+        s.until_sent(|| fs::write(dir.join("x/y/z/w"), "x").unwrap(), has("x/y/z/w"))
+            .await,
+    );
+    took.push(
+        s.until_sent(|| symlink("x", dir.join("l")).unwrap(), has("l"))
+            .await,
+    );
     let mode = |m: &Manifest| m.entries.iter().any(|e| e.path == "new" && e.mode == 0o600);
-    let chmod = || fs::set_permissions(dir.join("new"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let chmod = || {
+        fs::set_permissions(
+            dir.join("new"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o600),
+        )
+        .unwrap()
+    };
     took.push(s.until_sent(chmod, mode).await);
     took.sort();
-    println!("change to announcement: median {:?}, longest {:?}", took[took.len() / 2], took[took.len() - 1]);
+    println!(
+        "change to announcement: median {:?}, longest {:?}",
+        took[took.len() / 2],
+        took[took.len() - 1]
+    );
     // The promise is a second; the machine may be busy with other tests.
     assert!(took[took.len() / 2] < Duration::from_secs(2), "{took:?}");
-    let seqs: Vec<u64> = s.post.sent.lock().unwrap().iter().map(|(s, _)| s.notice.sync.as_ref().unwrap().seq).collect();
+    let seqs: Vec<u64> = s
+        .post
+        .sent
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(s, _)| s.notice.sync.as_ref().unwrap().seq)
+        .collect();
     assert!(seqs.windows(2).all(|w| w[0] < w[1]), "{seqs:?}");
-    let chained = s.post.sent.lock().unwrap();
-    assert!(chained.windows(2).all(|w| w[1].0.previous == Some(w[0].0.notice.root)));
-    drop(chained);
+    let chained = s.post.sent.lock().unwrap().clone();
+    assert!(
+        chained
+            .windows(2)
+            .all(|w| w[1].0.previous == Some(w[0].0.notice.root))
+    );
     s.out.remove(&id).await.unwrap();
     assert!(s.out.list().is_empty());
 }
@@ -159,7 +204,10 @@ async fn ten_thousand_changes_are_a_few_states_and_none_is_missed() {
     let all = |m: &Manifest| m.entries.len() == 10_051;
     let took = s.until_sent(move || drop(std::thread::spawn(burst)), all).await;
     let states = s.post.number();
-    println!("10,000 new files: all announced after {took:?} in {} states", states - 1);
+    println!(
+        "10,000 new files: all announced after {took:?} in {} states",
+        states - 1
+    );
     assert!(states < 200, "{states}");
 }
 
@@ -178,9 +226,15 @@ async fn without_watching_it_looks_when_asked() {
     s.wait(|v| v.state == OutState::Sent).await;
     assert_eq!(s.post.number(), 2);
     // Other recipients hear of the present state.
-    s.out.set_recipients(&id, vec![NodeId([3; 32]), OTHER]).await.unwrap();
+    s.out
+        .set_recipients(&id, vec![NodeId([3; 32]), OTHER])
+        .await
+        .unwrap();
     s.post.wait_for(3).await;
-    assert_eq!((s.post.last().to.len(), s.post.last().notice.sync.unwrap().seq), (2, 2));
+    assert_eq!(
+        (s.post.last().to.len(), s.post.last().notice.sync.unwrap().seq),
+        (2, 2)
+    );
     // Watched from now on.
     s.out.set_watch(&id, true, 5).await.unwrap();
     s.wait(|v| v.state == OutState::Sent && v.watch).await;
@@ -207,7 +261,8 @@ async fn an_emptied_or_vanished_folder_is_no_deletion() {
     s.out.rescan(&id, true).await.unwrap();
     s.wait(|v| v.state == OutState::Sent && v.seq == 2).await;
     assert_eq!(s.last_paths(), ["d"]);
-    s.until_sent(|| s.write("d/b", "b"), |m| has("d/b")(m) && m.total_bytes() == 1).await;
+    s.until_sent(|| s.write("d/b", "b"), |m| has("d/b")(m) && m.total_bytes() == 1)
+        .await;
     let before = s.wait(|v| v.state == OutState::Sent).await.seq;
     let away = s.temp.path().join("away");
     fs::rename(&s.dir, &away).unwrap();
@@ -233,7 +288,10 @@ async fn what_is_ignored_or_cannot_travel_is_left_out() {
     symlink("/etc/passwd", s.dir.join("out")).unwrap();
     s.out.add(s.mirror(true)).await.unwrap();
     let view = s.wait(|v| v.state == OutState::Blocked).await;
-    assert!(view.detail.starts_with("sync.unsafe") && view.detail.contains("--skip-unsafe"), "{view:?}");
+    assert!(
+        view.detail.starts_with("sync.unsafe") && view.detail.contains("--skip-unsafe"),
+        "{view:?}"
+    );
     assert_eq!(s.post.number(), 0);
     s.out.remove(&view.id).await.unwrap();
     let skip = NewMirror {
@@ -282,7 +340,10 @@ async fn it_goes_on_after_a_restart_and_sends_what_changed_meanwhile() {
     assert!(view.detail.starts_with("sync.not_sent"), "{view:?}");
     s.post.refuse.store(false, Ordering::Relaxed);
     s.wait(|v| v.state == OutState::Sent && v.seq == 2).await;
-    assert_eq!((s.last_paths(), s.post.number()), (vec!["a".to_owned(), "b".to_owned()], 2));
+    assert_eq!(
+        (s.last_paths(), s.post.number()),
+        (vec!["a".to_owned(), "b".to_owned()], 2)
+    );
 }
 
 fn same_folders(one: &Path, other: &Path) -> bool {
@@ -308,9 +369,16 @@ async fn both_sides_together_a_renamed_folder_moves_no_bytes() {
     fs::rename(s.dir.join("big"), s.dir.join("other name")).unwrap();
     s.wait(|v| v.seq == 2 && v.state == OutState::Sent).await;
     wait_view(&incoming, |v| v.state == InState::Whole && v.seq == 2).await;
-    println!("a folder of 1,000 files renamed at the source and at the receiver after {:?}", began.elapsed());
+    println!(
+        "a folder of 1,000 files renamed at the source and at the receiver after {:?}",
+        began.elapsed()
+    );
     assert!(same_folders(&s.dir, &r.dir));
-    assert_eq!(s.shelf.fetched_bytes.load(Ordering::Relaxed), before, "no byte was fetched");
+    assert_eq!(
+        s.shelf.fetched_bytes.load(Ordering::Relaxed),
+        before,
+        "no byte was fetched"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -326,8 +394,13 @@ async fn edits_while_it_looks_end_in_the_same_folder() {
         let mut n: u64 = 1;
         let until = Instant::now() + Duration::from_secs(4);
         while Instant::now() < until {
-            n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let (a, b) = (format!("d{}/f{}", (n >> 33) % 5, (n >> 40) % 20), format!("d{}/f{}", (n >> 45) % 5, (n >> 50) % 20));
+            n = n
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let (a, b) = (
+                format!("d{}/f{}", (n >> 33) % 5, (n >> 40) % 20),
+                format!("d{}/f{}", (n >> 45) % 5, (n >> 50) % 20),
+            );
             let _ = fs::create_dir(dir.join(&a[..2]));
             let _ = fs::create_dir(dir.join(&b[..2]));
             match (n >> 55) % 4 {
@@ -339,13 +412,25 @@ async fn edits_while_it_looks_end_in_the_same_folder() {
             std::thread::sleep(Duration::from_millis(2));
         }
     });
-    tokio::task::spawn_blocking(move || busy.join().unwrap()).await.unwrap();
+    tokio::task::spawn_blocking(move || busy.join().unwrap())
+        .await
+        .unwrap();
     let until = Instant::now() + DEADLINE;
     let mut changes = incoming.changes();
     while !same_folders(&s.dir, &r.dir) {
         let left = until.saturating_duration_since(Instant::now());
-        tokio::time::timeout(left, changes.changed()).await.expect("the same in time").unwrap();
+        tokio::time::timeout(left, changes.changed())
+            .await
+            .expect("the same in time")
+            .unwrap();
     }
-    let conflicts: Vec<_> = names(&r.dir).into_iter().filter(|p| p.contains(".conflict-")).collect();
-    assert_eq!(conflicts, Vec::<String>::new(), "nobody changed anything at the receiver");
+    let conflicts: Vec<_> = names(&r.dir)
+        .into_iter()
+        .filter(|p| p.contains(".conflict-"))
+        .collect();
+    assert_eq!(
+        conflicts,
+        Vec::<String>::new(),
+        "nobody changed anything at the receiver"
+    );
 }

@@ -9,8 +9,8 @@ use hive_protocol::{
 };
 use hive_store::SledJournal;
 use hive_sync::{
-    Added, FetchFault, FetchFile, Fetcher, Found, InDeps, InState, Incoming, Library, News, NewState, Offer, Origin,
-    OutDeps, Outgoing, ReplicaView, Sender, SyncError, TREES,
+    Added, FetchFault, FetchFile, Fetcher, Found, InDeps, InState, Incoming, Library, NewState, News, Offer,
+    Origin, OutDeps, Outgoing, ReplicaView, Sender, SyncError, TREES,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,6 +37,8 @@ pub fn clock() -> Arc<dyn Fn() -> Timestamp + Send + Sync> {
     })
 }
 
+type Before = Box<dyn FnMut(&FetchFile) + Send>;
+
 /// Contents that can be had, and what was asked for.
 #[derive(Default)]
 pub struct Shelf {
@@ -49,7 +51,7 @@ pub struct Shelf {
     /// Nothing is given while it is set.
     pub shut: AtomicBool,
     /// Called before each content is put at its path.
-    pub before_each: Mutex<Option<Box<dyn FnMut(&FetchFile) + Send>>>,
+    pub before_each: Mutex<Option<Before>>,
     pub settled: AtomicUsize,
     /// The next fetch says that the disk is full after so many contents.
     pub full_after: Mutex<Option<usize>>,
@@ -87,7 +89,11 @@ impl Shelf {
 pub struct Carrier(pub Arc<Shelf>);
 
 impl Fetcher for Carrier {
-    fn manifest(&self, from: &Origin, _: Option<BlobHash>) -> BoxFuture<'static, Result<Manifest, FetchFault>> {
+    fn manifest(
+        &self,
+        from: &Origin,
+        _: Option<BlobHash>,
+    ) -> BoxFuture<'static, Result<Manifest, FetchFault>> {
         let found = self.0.manifests.lock().unwrap().get(&from.root).cloned();
         Box::pin(async move {
             found.ok_or_else(|| FetchFault {
@@ -123,7 +129,11 @@ impl Fetcher for Carrier {
                 if let Some(before) = shelf.before_each.lock().unwrap().as_mut() {
                     before(&file);
                 }
-                let bytes = if shelf.shut.load(Ordering::Relaxed) { None } else { shelf.read(&file.hash) };
+                let bytes = if shelf.shut.load(Ordering::Relaxed) {
+                    None
+                } else {
+                    shelf.read(&file.hash)
+                };
                 let Some(bytes) = bytes else {
                     missing = true;
                     continue;
@@ -132,11 +142,17 @@ impl Fetcher for Carrier {
                 fs::write(&part, &bytes).unwrap();
                 fs::rename(&part, &file.path).unwrap();
                 done += bytes.len() as u64;
-                shelf.fetched_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                shelf
+                    .fetched_bytes
+                    .fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 shelf.fetched.lock().unwrap().push(file);
                 progress(done);
             }
-            if missing { Err(fault("file.no_provider", false)) } else { Ok(()) }
+            if missing {
+                Err(fault("file.no_provider", false))
+            } else {
+                Ok(())
+            }
         })
     }
 
@@ -176,7 +192,11 @@ impl Library for Shelving {
         let manifest = Manifest::new(entries).unwrap();
         let root = hash(&manifest.encode().unwrap());
         self.0.manifests.lock().unwrap().insert(root, manifest.clone());
-        Ok(Added { root, manifest, failed })
+        Ok(Added {
+            root,
+            manifest,
+            failed,
+        })
     }
 
     fn release(&self, _: &BlobHash, _: &str) {}
@@ -205,7 +225,12 @@ impl Sender for Clerk {
         drop(sent);
         if let Some((incoming, dir)) = &*self.0.to.lock().unwrap() {
             let sync = state.notice.sync.clone().unwrap();
-            incoming.offer(offer(dir, sync.seq, state.notice.root, sync.versions), Quiet::new()).unwrap();
+            incoming
+                .offer(
+                    offer(dir, sync.seq, state.notice.root, sync.versions),
+                    Quiet::new(),
+                )
+                .unwrap();
         }
         self.0.count.send_replace(n);
         Box::pin(async move { Ok(NoticeId([n as u8; 16])) })
@@ -256,7 +281,9 @@ impl Quiet {
 
     pub async fn wait_failed(&self, count: usize) {
         while self.failed.lock().unwrap().len() < count {
-            tokio::time::timeout(DEADLINE, self.ended.notified()).await.expect("an end in time");
+            tokio::time::timeout(DEADLINE, self.ended.notified())
+                .await
+                .expect("an end in time");
         }
     }
 }
@@ -308,8 +335,11 @@ impl Receiver {
 
     pub async fn reach_with(&self, seq: u64, entries: Vec<Entry>, versions: u32) -> ReplicaView {
         let root = self.shelf.state(entries);
-        self.incoming.offer(offer(&self.dir, seq, root, versions), Quiet::new()).unwrap();
-        self.wait(|v| v.seq == seq && matches!(v.state, InState::Whole | InState::Partial)).await
+        self.incoming
+            .offer(offer(&self.dir, seq, root, versions), Quiet::new())
+            .unwrap();
+        self.wait(|v| v.seq == seq && matches!(v.state, InState::Whole | InState::Partial))
+            .await
     }
 
     pub async fn wait(&self, until: impl Fn(&ReplicaView) -> bool) -> ReplicaView {
@@ -376,7 +406,9 @@ pub fn folder(path: &str, mode: u32) -> Entry {
 pub fn link(path: &str, target: &str) -> Entry {
     Entry {
         path: path.into(),
-        kind: EntryKind::Link { target: target.into() },
+        kind: EntryKind::Link {
+            target: target.into(),
+        },
         mode: 0o777,
         mtime_ns: 1_400_000_000_000_000_001,
     }
@@ -401,7 +433,12 @@ pub fn listing(dir: &Path) -> BTreeMap<String, String> {
                 format!("l {}", fs::read_link(&path).unwrap().display())
             } else {
                 let sum = hash(&fs::read(&path).unwrap());
-                format!("f {:o} {} {}", m.permissions().mode() & 0o777, m.mtime_nsec(), sum.short())
+                format!(
+                    "f {:o} {} {}",
+                    m.permissions().mode() & 0o777,
+                    m.mtime_nsec(),
+                    sum.short()
+                )
             };
             all.insert(rel, what);
         }
@@ -412,7 +449,12 @@ pub fn listing(dir: &Path) -> BTreeMap<String, String> {
 /// The same of a manifest.
 pub fn wanted(entries: &[Entry]) -> BTreeMap<String, String> {
     let one = |e: &Entry| match &e.kind {
-        EntryKind::File { hash, .. } => format!("f {:o} {} {}", e.mode, e.mtime_ns.rem_euclid(1_000_000_000), hash.short()),
+        EntryKind::File { hash, .. } => format!(
+            "f {:o} {} {}",
+            e.mode,
+            e.mtime_ns.rem_euclid(1_000_000_000),
+            hash.short()
+        ),
         EntryKind::Folder => format!("d {:o}", e.mode),
         EntryKind::Link { target } => format!("l {target}"),
     };
