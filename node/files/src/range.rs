@@ -4,7 +4,7 @@ use crate::{
     Files,
     error::PullError,
     providers::Providers,
-    pull::{self, RangePull},
+    pull::{self, RangePull, Shared},
     reading::{From, Reading, Steps},
     request::{Hint, MAX_HINTS},
 };
@@ -39,6 +39,8 @@ pub struct RangeReader {
     size: u64,
     range: Range<u64>,
     fetching: Option<JoinHandle<Result<(), PullError>>>,
+    /// Thrown away with the last reader.
+    _shared: Option<Arc<Shared>>,
 }
 
 impl std::fmt::Debug for RangeReader {
@@ -144,6 +146,7 @@ impl Files {
                 size,
                 range,
                 fetching: None,
+                _shared: None,
             });
         }
         let lookup = request.lookup.then(|| self.net().clone());
@@ -159,12 +162,14 @@ impl Files {
         let size = pull.size();
         let range = cut(size)?;
         let steps = reading(From::Coming(pull.partial())).begin(range.start, range.end, |_| {});
+        let shared = pull.shared();
         let fetching = tokio::spawn(pull.run(range.clone()));
         Ok(RangeReader {
             steps,
             size,
             range,
             fetching: Some(fetching),
+            _shared: Some(shared),
         })
     }
 }

@@ -124,7 +124,7 @@ impl Reading {
         };
         match read {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(FilesError::NotHere { .. } | FilesError::Order { .. }) => {
+            Err(e @ (FilesError::NotHere { .. } | FilesError::Order { .. })) => {
                 let (store, hash) = (self.store.clone(), self.hash);
                 let whole = blocking(move || {
                     store
@@ -134,8 +134,13 @@ impl Reading {
                 });
                 if let Some(source) = whole.await? {
                     self.from = From::Whole(Arc::new(source));
+                    return Ok(None);
                 }
-                Ok(None)
+                match e {
+                    FilesError::NotHere { .. } => Ok(None),
+                    // The transfer has been put away without its content.
+                    e => Err(e.into()),
+                }
             }
             Err(e) => Err(e.into()),
         }

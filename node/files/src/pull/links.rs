@@ -124,6 +124,18 @@ impl Links {
         }
     }
 
+    /// Asks the hash table where a node is whose address nobody told, such as another fetcher.
+    async fn find(&self, node: NodeId) -> bool {
+        match self.net.find_node(node).await {
+            Ok(addrs) => {
+                let addrs = addrs.into_iter().take(MAX_ADDRS).collect();
+                self.net.learn(node, addrs).await;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
     /// The stream for bytes; opened if there is none, which the network bounds to some seconds.
     pub async fn bulk(&self, node: NodeId) -> Result<Lane, AskError> {
         let link = self.link(node)?;
@@ -131,11 +143,11 @@ impl Links {
         if let Some(lane) = place.as_ref().filter(|l| l.usable()) {
             return Ok(lane.clone());
         }
-        let stream = self
-            .net
-            .open_bulk(node, file::PROTOCOL)
-            .await
-            .map_err(|e| refused(&e))?;
+        let mut opened = self.net.open_bulk(node, file::PROTOCOL).await;
+        if matches!(opened, Err(NetError::NoAddress { .. })) && self.find(node).await {
+            opened = self.net.open_bulk(node, file::PROTOCOL).await;
+        }
+        let stream = opened.map_err(|e| refused(&e))?;
         let path = match stream.path() {
             BulkPath::Direct => LanePath::Direct,
             BulkPath::Mesh { relayed: false } => LanePath::Mesh,

@@ -23,5 +23,5 @@ pub use begin::First;
 pub use content::{Means, Wish};
 pub use keep::blocking;
 pub use links::Links;
-pub use ranged::{RangePull, Ranged};
+pub use ranged::{RangePull, Ranged, Shared};
 pub use run::{Engine, MAX_RUNNING, run};

@@ -96,6 +96,11 @@ impl RangePull {
         self.shared.keeper.size().unwrap_or(0)
     }
 
+    /// What must live as long as somebody reads.
+    pub fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
     /// Where its bytes come to.
     pub fn partial(&self) -> Partial {
         self.shared.keeper.partial().clone()

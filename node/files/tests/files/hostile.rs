@@ -71,8 +71,6 @@ pub const ALL: [Fault; 14] = [
 pub struct Hostile {
     pub net: NetHandle,
     store: FileStore,
-    /// Requests it was sent.
-    pub asked: Arc<AtomicU64>,
 }
 
 /// A hostile provider of this file.
@@ -88,7 +86,6 @@ pub async fn start(seed: u8, dir: &Path, file: &Path, fault: Fault) -> Hostile {
     let hostile = Hostile {
         net,
         store: store.clone(),
-        asked: Arc::clone(&asked),
     };
     tokio::spawn(async move {
         while let Some((_, stream)) = inbound.accept().await {

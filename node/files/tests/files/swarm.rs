@@ -196,7 +196,8 @@ async fn limits_hold_and_can_be_changed() {
     );
     for (n, direction) in [(0, Direction::In), (1, Direction::Out)] {
         let from = a.path(&format!("file{n}"));
-        std::fs::write(&from, noise(n, 24 << 20)).unwrap();
+        let size = 36_000_000;
+        std::fs::write(&from, noise(n, size)).unwrap();
         let root = share(&a, &from).await;
         let node = if direction == Direction::In { &b } else { &a };
         node.files.limits().set(direction, limit(6 * MB));
@@ -205,20 +206,16 @@ async fn limits_hold_and_can_be_changed() {
             .pull(request(root, b.path(&format!("got{n}")), vec![a.hint()]))
             .await
             .unwrap();
-        let mut seen = transfer.watch();
-        // Measured over the middle: the first bytes may come at once, out of a full bucket.
-        let from = soon("the start", seen.wait_for(|v| v.fetched > 4 << 20))
-            .await
-            .unwrap()
-            .fetched;
         let start = Instant::now();
-        let to = soon("the middle", seen.wait_for(|v| v.fetched > 18 << 20))
+        // All but the last bytes, which come after the limit is gone.
+        let mut seen = transfer.watch();
+        let to = soon("the middle", seen.wait_for(|v| v.done > 30_000_000))
             .await
             .unwrap()
-            .fetched;
-        let rate = (to - from) as f64 / start.elapsed().as_secs_f64();
+            .done;
+        let rate = to as f64 / start.elapsed().as_secs_f64();
         println!("{direction:?}: {:.2} MB/s under a limit of 6", rate / 1e6);
-        assert!((5.4e6..6.6e6).contains(&rate), "{direction:?}: {rate}");
+        assert!((5.7e6..6.3e6).contains(&rate), "{direction:?}: {rate}");
         node.files.limits().set(direction, LimitsConfig::default());
         let rest = Instant::now();
         soon("the end", transfer.done()).await.unwrap();

@@ -11,14 +11,19 @@ use crate::{
     },
     request::Hint,
 };
-use hive_protocol::{ids::NodeId, time::Millis};
+use hive_protocol::{file, ids::NodeId, time::Millis};
 use hive_transfer::swarm::{Failure, Input, Path};
 use std::sync::Arc;
 use tokio::time::Instant;
 
+fn is_last(size: u64, segment: u32) -> bool {
+    u64::from(segment) + 1 == file::segments(size)
+}
+
 impl ContentPull {
     pub(super) async fn event(&mut self, event: Event) -> Result<(), PullError> {
         match event {
+            Event::Up(node, ..) if self.liars.contains(&node) => {}
             Event::Up(node, lane, whole) => {
                 let path = match lane.path {
                     LanePath::Relayed => Path::Relayed,
@@ -65,6 +70,7 @@ impl ContentPull {
                 why: failure(&e),
             }),
             Event::Tree(peer, answer) => self.tree(peer, answer).await?,
+            Event::Proof(peer, end) => self.proof(peer, &end).await?,
         }
         Ok(())
     }
@@ -96,7 +102,13 @@ impl ContentPull {
         let taken = keep::blocking(move || keeper.tree(answer.size, &answer.segments)).await?;
         match taken {
             Ok(local) => {
-                self.local(local);
+                let known = self.content.size.is_some()
+                    || local.segments.iter().any(|(s, _, _)| is_last(local.size, *s));
+                if known {
+                    self.local(local);
+                } else {
+                    self.ask_proof(peer, local.size);
+                }
                 Ok(())
             }
             Err(keep::Refused::Sender) => {
@@ -104,6 +116,56 @@ impl ContentPull {
                 Ok(())
             }
             Err(keep::Refused::Ours(e)) => Err(e),
+        }
+    }
+
+    /// The answer to [`Self::ask_proof`].
+    async fn proof(&mut self, peer: NodeId, end: &SegmentEnd) -> Result<(), PullError> {
+        match &end.outcome {
+            Outcome::Failed(AskError::Corrupt | AskError::Wrong(_)) => {
+                self.handle(Input::Corrupt { peer, segment: 0 });
+                return Ok(());
+            }
+            Outcome::Failed(e @ (AskError::Broken(_) | AskError::Stalled | AskError::Busy(_))) => {
+                let why = failure(e);
+                self.handle(Input::TreeFailed { peer, why });
+                return Ok(());
+            }
+            // It does not have the end yet: its word is taken until somebody who has it says otherwise.
+            Outcome::Failed(_) => self.unproven = Some(peer),
+            Outcome::Done => {}
+            Outcome::Store(code, detail) => {
+                return Err(PullError::Store {
+                    code,
+                    detail: detail.clone(),
+                });
+            }
+        }
+        let keeper = Arc::clone(&self.keeper);
+        if let Some(local) = keep::blocking(move || keeper.local(None)).await?? {
+            self.local(local);
+        }
+        Ok(())
+    }
+
+    /// The tree was of a size that is not the content's: another one is needed, from somebody else.
+    fn start_over(&mut self, giver: NodeId) {
+        tracing::info!(?giver, content = ?self.content.hash, "a provider lied about the size");
+        self.leave(giver);
+        self.liars.insert(giver);
+        self.dropped.insert(giver, "it said a wrong size".to_owned());
+        self.unproven = None;
+        for job in std::mem::take(&mut self.asks).into_values() {
+            job.forget();
+        }
+        self.swarm = super::core(&self.means, &self.content.hash);
+        let peers: Vec<NodeId> = self.peers.keys().copied().collect();
+        for peer in peers {
+            self.handle(Input::PeerUp {
+                peer,
+                path: Path::Direct,
+                whole: false,
+            });
         }
     }
 
@@ -127,6 +189,14 @@ impl ContentPull {
             return Ok(());
         }
         self.asks.remove(&(peer, segment));
+        if let (Outcome::Failed(AskError::Wrong(_)), Some(giver), Some(size)) =
+            (&outcome, self.unproven, self.keeper.size())
+            && giver != peer
+            && is_last(size, segment)
+        {
+            self.start_over(giver);
+            return Ok(());
+        }
         match outcome {
             Outcome::Done => self.handle(Input::Done { peer, segment }),
             Outcome::Failed(AskError::Corrupt) => self.handle(Input::Corrupt { peer, segment }),

@@ -18,7 +18,7 @@ use hive_protocol::{
 };
 use hive_transfer::swarm::{Effect, Input};
 use std::sync::{Arc, atomic::Ordering};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 impl ContentPull {
     /// Connects to providers that are new.
@@ -133,6 +133,38 @@ impl ContentPull {
         };
         peer.lane.ask(Ask::new(request, Want::Tree { to, max_size }));
         self.forward(node, answer, Event::Tree);
+    }
+
+    /// Asks the giver of a tree for the last group: only that proves the size, which all others are cut by.
+    pub(super) fn ask_proof(&self, node: NodeId, size: u64) {
+        let Some(peer) = self.peers.get(&node) else { return };
+        let last = file::segments(size).saturating_sub(1);
+        let groups = file::groups_of(size, last);
+        let segment = u32::try_from(last).unwrap_or(u32::MAX);
+        let mask = 1_u64.checked_shl(groups.saturating_sub(1)).unwrap_or(1);
+        let (ends, mut told) = mpsc::channel(1);
+        let job = SegmentJob::new(
+            (node, segment, mask, true),
+            size,
+            Arc::clone(&self.keeper) as Arc<dyn Sink>,
+            Arc::clone(&peer.received),
+            ends,
+        );
+        let request = FileRequest::Segment {
+            hash: self.content.hash,
+            via: self.content.via,
+            segment,
+            mask,
+            hashes: true,
+        };
+        peer.lane.ask(Ask::new(request, Want::Segment(Arc::new(job))));
+        let events = self.events.0.clone();
+        tokio::spawn(async move {
+            // The job tells its end however it ends.
+            if let Some(end) = told.recv().await {
+                drop(events.send(Event::Proof(node, end)).await);
+            }
+        });
     }
 
     fn ask_have(&self, node: NodeId, seen: u32, wait: Millis) {

@@ -27,7 +27,7 @@ use hive_protocol::{
 };
 use hive_transfer::swarm::{self, Failure, Input, Swarm};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -93,6 +93,7 @@ enum Event {
     Gone(NodeId, AskError),
     Have(NodeId, Result<HaveAnswer, AskError>),
     Tree(NodeId, Result<TreeAnswer, AskError>),
+    Proof(NodeId, SegmentEnd),
 }
 
 struct Peer {
@@ -113,6 +114,10 @@ pub struct ContentPull {
     peers: BTreeMap<NodeId, Peer>,
     asks: BTreeMap<(NodeId, u32), Arc<SegmentJob>>,
     dropped: BTreeMap<NodeId, String>,
+    /// Who gave the tree whose size nothing has proven yet.
+    unproven: Option<NodeId>,
+    /// Those whose size was a lie.
+    liars: BTreeSet<NodeId>,
     /// Those who refuse to give it because it is over our limit, and the size they say.
     too_large: BTreeMap<NodeId, u64>,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
@@ -123,6 +128,11 @@ pub struct ContentPull {
     wish: Wish,
     standing: Standing,
     fetched_gone: u64,
+}
+
+fn core(means: &Means, hash: &BlobHash) -> Swarm {
+    let low = hash.0.first_chunk::<8>().map_or(0, |b| u64::from_le_bytes(*b));
+    Swarm::new(swarm::Config::new(means.links.me()), means.seed ^ low)
 }
 
 impl Drop for ContentPull {
@@ -154,9 +164,8 @@ impl ContentPull {
         providers: Providers,
         report: watch::Sender<ContentReport>,
     ) -> Self {
-        let (hash, me) = (content.hash, means.links.me());
-        let low = hash.0.first_chunk::<8>().map_or(0, |b| u64::from_le_bytes(*b));
-        let swarm = Swarm::new(swarm::Config::new(me), means.seed ^ low);
+        let hash = content.hash;
+        let swarm = core(&means, &hash);
         Self {
             teller: means.news.begin(hash),
             means,
@@ -169,6 +178,8 @@ impl ContentPull {
             peers: BTreeMap::new(),
             asks: BTreeMap::new(),
             dropped: BTreeMap::new(),
+            unproven: None,
+            liars: BTreeSet::new(),
             too_large: BTreeMap::new(),
             events: mpsc::channel(EVENTS),
             ends: mpsc::channel(EVENTS),
