@@ -40,6 +40,8 @@ pub(crate) struct OutRow {
     pub(crate) changed: Timestamp,
     /// Whether it may become empty.
     pub(crate) allow_empty: bool,
+    /// Files of the latest state.
+    pub(crate) files: u64,
 }
 
 /// A mirror that is received.

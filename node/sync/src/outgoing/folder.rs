@@ -1,19 +1,13 @@
 //! A mirrored folder as it was last looked at, folder by folder, so that after a change only those that changed are
 //! looked at again. Knows stats and names, not contents.
 
-use super::{
-    port::Found,
-    watcher::{Dirty, Watcher},
-};
+use super::watcher::{Dirty, Watcher};
 use crate::{
     error::SyncError,
     ground::{Ground, Kind, Stamp},
     ignore::{IGNORE_FILE, Ignore, MAX_IGNORE},
 };
-use hive_protocol::{
-    ids::BlobHash,
-    manifest::{Entry, EntryKind, MAX_ENTRIES, MODE_MASK, Manifest, check_link, check_path},
-};
+use hive_protocol::manifest::{MAX_ENTRIES, check_link, check_path};
 use rustix::io::Errno;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,46 +20,32 @@ use std::{
     },
 };
 
-/// A file of this size is not read while it is being written, as long as it was changed within [`HOT_NS`].
-const HOT_SIZE: u64 = 32 << 20;
-/// See [`HOT_SIZE`].
-const HOT_NS: i64 = 500_000_000;
-
 /// One name in a folder.
-struct Child {
-    stamp: Stamp,
+pub(super) struct Child {
+    pub(super) stamp: Stamp,
     /// Of a link.
-    target: String,
+    pub(super) target: String,
     /// Why it cannot travel.
-    skip: Option<&'static str>,
+    pub(super) skip: Option<&'static str>,
 }
 
 #[derive(Default)]
-struct Folder {
-    children: BTreeMap<String, Child>,
+pub(super) struct Folder {
+    pub(super) children: BTreeMap<String, Child>,
     watch: Option<i32>,
     /// Why it could not be read when last looked at; `children` are those of before.
-    unread: Option<String>,
-}
-
-/// What was found, for a new manifest.
-pub(crate) struct Listing {
-    pub(crate) found: Vec<Found>,
-    /// What was left out, with why.
-    pub(crate) skipped: Vec<(String, String)>,
-    /// Folders with files that are being written just now: to be looked at again soon.
-    pub(crate) hot: bool,
+    pub(super) unread: Option<String>,
 }
 
 /// The folder.
 pub(crate) struct Tree {
     dir: PathBuf,
-    folders: BTreeMap<String, Folder>,
+    pub(super) folders: BTreeMap<String, Folder>,
     by_watch: BTreeMap<i32, String>,
     watcher: Option<Arc<Watcher>>,
     ignore: Ignore,
     ignore_stamp: Option<Stamp>,
-    entries: usize,
+    pub(super) entries: usize,
     /// Some folders have no watch: changes in them are only found by looking.
     pub(crate) unwatched: bool,
 }
@@ -316,94 +296,83 @@ impl Tree {
             }
         }
     }
-
-    /// Everything that was found, in the order of a manifest. `older` is the state before; `now_ns` the time.
-    pub(crate) fn list(&self, older: Option<&Manifest>, now_ns: i64) -> Listing {
-        let old: BTreeMap<&str, &Entry> = older
-            .map(|m| m.entries.iter().map(|e| (e.path.as_str(), e)).collect())
-            .unwrap_or_default();
-        let mut listing = Listing {
-            found: Vec::with_capacity(self.entries),
-            skipped: Vec::new(),
-            hot: false,
-        };
-        for (path, folder) in &self.folders {
-            if let Some(why) = &folder.unread {
-                listing
-                    .skipped
-                    .push((path.clone(), format!("cannot be read: {why}")));
-                let prefix = format!("{path}/");
-                // What cannot be seen is not gone.
-                let kept = old
-                    .range(prefix.as_str()..)
-                    .take_while(|(p, _)| p.starts_with(&prefix));
-                listing.found.extend(kept.map(|(_, e)| Found {
-                    entry: (*e).clone(),
-                    ino: 0,
-                    older: Some((*e).clone()),
-                }));
-                continue;
-            }
-            for (name, child) in &folder.children {
-                let full = if path.is_empty() {
-                    name.clone()
-                } else {
-                    format!("{path}/{name}")
-                };
-                if let Some(why) = child.skip {
-                    listing.skipped.push((full, why.to_owned()));
-                    continue;
-                }
-                let older = old.get(full.as_str()).copied();
-                listing.push(full, child, older, now_ns);
-            }
-        }
-        listing
-            .found
-            .sort_unstable_by(|a, b| a.entry.path.cmp(&b.entry.path));
-        listing.found.dedup_by(|a, b| a.entry.path == b.entry.path);
-        listing
-    }
 }
 
-impl Listing {
-    fn push(&mut self, path: String, child: &Child, older: Option<&Entry>, now_ns: i64) {
-        let s = &child.stamp;
-        let kind = match s.kind {
-            Kind::Folder => EntryKind::Folder,
-            Kind::Link => EntryKind::Link {
-                target: child.target.clone(),
-            },
-            _ => EntryKind::File {
-                hash: BlobHash::default(),
-                size: s.size,
-            },
-        };
-        let mut found = Found {
-            entry: Entry {
-                path,
-                kind,
-                mode: if s.kind == Kind::Link {
-                    0o777
-                } else {
-                    s.mode & MODE_MASK
-                },
-                mtime_ns: s.mtime_ns,
-            },
-            ino: s.ino,
-            older: None,
-        };
-        if s.kind == Kind::File {
-            let older = older.filter(|e| matches!(e.kind, EntryKind::File { .. }));
-            if s.size >= HOT_SIZE && s.mtime_ns <= now_ns && now_ns.saturating_sub(s.mtime_ns) < HOT_NS {
-                self.hot = true;
-                // As it was: it cannot be opened under that inode, so the older entry stays.
-                let Some(older) = older else { return };
-                found.entry = older.clone();
-                found.ino = 0;
-            }
-            found.older = older.cloned();
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+    use crate::outgoing::listing::{HOT_NS, HOT_SIZE};
+    use hive_protocol::manifest::Manifest;
+    use std::fs;
+
+    fn all() -> Dirty {
+        Dirty {
+            all: true,
+            ..Dirty::default()
         }
-        self.found.push(found);
+    }
+
+    fn paths(tree: &Tree, older: Option<&Manifest>) -> Vec<String> {
+        let listing = tree.list(older, 0);
+        listing.found.into_iter().map(|f| f.entry.path).collect()
+    }
+
+    #[test]
+    fn when_watches_run_out_it_is_said_and_all_is_found_all_the_same() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::create_dir_all(temp.path().join("a/b/c")).unwrap();
+        let never = AtomicBool::new(false);
+        let mut tree = Tree::new(temp.path(), Some(Watcher::with_limit(2).unwrap()));
+        tree.look(all(), &never).unwrap();
+        assert!(tree.unwatched);
+        assert_eq!(paths(&tree, None), ["a", "a/b", "a/b/c"]);
+        let mut enough = Tree::new(temp.path(), Some(Watcher::with_limit(4).unwrap()));
+        enough.look(all(), &never).unwrap();
+        assert!(!enough.unwatched);
+        // A renamed folder keeps its watches: the bound is not used up by moving things about.
+        for n in 0..20 {
+            let (from, to) = (format!("a{}", "x".repeat(n)), format!("a{}", "x".repeat(n + 1)));
+            fs::rename(temp.path().join(from), temp.path().join(to)).unwrap();
+            enough.look(all(), &never).unwrap();
+        }
+        assert!(!enough.unwatched);
+        assert_eq!(
+            (enough.folders.len(), enough.by_watch.len(), enough.entries),
+            (4, 4, 3)
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_not_gone() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::create_dir(temp.path().join("d")).unwrap();
+        fs::write(temp.path().join("d/f"), "f").unwrap();
+        let never = AtomicBool::new(false);
+        let mut tree = Tree::new(temp.path(), None);
+        tree.look(all(), &never).unwrap();
+        let entries = tree.list(None, 0).found.into_iter().map(|f| f.entry).collect();
+        let older = Manifest::new(entries).unwrap();
+        tree.folders.get_mut("d").unwrap().unread = Some("denied".to_owned());
+        assert_eq!(paths(&tree, Some(&older)), ["d", "d/f"]);
+        assert_eq!(tree.list(Some(&older), 0).skipped.len(), 1);
+        // Readable again: looked at when the folder above is.
+        tree.look(all(), &never).unwrap();
+        fs::remove_file(temp.path().join("d/f")).unwrap();
+        tree.look(all(), &never).unwrap();
+        assert_eq!(paths(&tree, Some(&older)), ["d"]);
+        // A large file that is being written stays as it was.
+        fs::File::create(temp.path().join("big"))
+            .unwrap()
+            .set_len(HOT_SIZE)
+            .unwrap();
+        tree.look(all(), &never).unwrap();
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
+        let listing = tree.list(None, i64::try_from(now.as_nanos()).unwrap());
+        assert!(listing.hot && listing.found.len() == 1);
+        let later = i64::try_from(now.as_nanos()).unwrap() + 2 * HOT_NS;
+        assert_eq!(tree.list(None, later).found.len(), 2);
     }
 }

@@ -2,9 +2,12 @@
 
 use super::port::{Added, Found, Library};
 use crate::error::SyncError;
-use hive_protocol::ids::BlobHash;
+use hive_protocol::{ids::BlobHash, manifest::Manifest};
 use hive_store::files::{FileStore, FilesError, Given};
-use std::{path::Path, sync::atomic::AtomicBool};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 /// Gives mirrored folders from where they are, by reference.
 #[derive(Clone)]
@@ -41,6 +44,10 @@ impl Library for StoreLibrary {
             manifest: added.manifest,
             failed: failed.collect(),
         })
+    }
+
+    fn manifest(&self, root: &BlobHash) -> Option<Manifest> {
+        self.0.manifest(root).ok().map(Arc::unwrap_or_clone)
     }
 
     fn release(&self, root: &BlobHash, tag: &str) {

@@ -1,8 +1,9 @@
 //! One mirror that is sent: looks at its folder when something changed, and announces what it finds.
 
 use super::{
-    folder::{Listing, Tree},
+    folder::Tree,
     kit::{Kit, Order, View, name, tag},
+    listing::Listing,
     port::{Added, MirrorView, NewState, OutState},
     watcher::{Dirty, Watcher},
 };
@@ -13,7 +14,7 @@ use hive_protocol::{
     notice::{FileNotice, SyncState},
     time::{Millis, Timestamp},
 };
-use hive_transfer::mirror::{Debounce, emptied};
+use hive_transfer::mirror::Debounce;
 use std::{
     path::PathBuf,
     sync::{Arc, PoisonError, atomic::Ordering},
@@ -84,6 +85,7 @@ impl Mirror {
 
     /// Goes on until it is stopped.
     pub(crate) async fn run(mut self) {
+        self.recall().await;
         self.rewatch();
         let mut dirty = Dirty {
             all: true,
@@ -99,6 +101,14 @@ impl Mirror {
                 None => return,
             }
         }
+    }
+
+    /// Gets the state that was announced last: what cannot be read now is taken from it.
+    async fn recall(&mut self) {
+        let Some(root) = self.row.root else { return };
+        let library = self.kit.library.clone();
+        let manifest = tokio::task::spawn_blocking(move || library.manifest(&root)).await;
+        self.manifest = manifest.ok().flatten().map(Arc::new);
     }
 
     fn rewatch(&mut self) {
@@ -134,11 +144,9 @@ impl Mirror {
                 self.show(|v| {
                     (v.state, v.detail) = (OutState::Blocked, format!("{}: {error}", error.code()))
                 });
-                // A folder that is not there has no watch either.
+                // Those wait for somebody to do something, which is noticed or asked for.
                 let patient = matches!(error, SyncError::SourceEmptied { .. } | SyncError::Unsafe { .. });
-                if !patient || !self.row.watch {
-                    self.again = Some(now + self.pause).filter(|_| !patient);
-                }
+                self.again = (!patient).then(|| now + self.pause);
                 self.pause = (self.pause * 2).min(PAUSES.1);
             }
         }
@@ -230,9 +238,9 @@ impl Mirror {
     async fn announce(&mut self, added: Added) -> Result<(), SyncError> {
         let manifest = Arc::new(added.manifest);
         let known = self.row.root == Some(added.root);
-        let before = self.manifest.clone();
         let allowed = self.row.allow_empty || std::mem::take(&mut self.empty_once);
-        if !known && !allowed && before.is_some_and(|before| emptied(&before, &manifest)) {
+        // Rather a disk that is not mounted than a wish.
+        if !known && !allowed && self.row.files > 0 && manifest.files() == 0 {
             self.kit.library.release(&added.root, &tag(&self.row.id));
             return Err(SyncError::SourceEmptied {
                 dir: self.dir.clone(),
@@ -244,6 +252,7 @@ impl Mirror {
             let previous = row.root.replace(added.root);
             let replaces = row.notice.take();
             row.changed = (self.kit.clock)();
+            row.files = manifest.files() as u64;
             // Written before it is sent: a number is never given to two states.
             self.kit.rows.put_out(&row)?;
             self.row = row;

@@ -100,7 +100,7 @@ impl Outgoing {
             seq: row.seq,
             root: row.root,
             notice: row.notice,
-            files: 0,
+            files: row.files,
             entries: 0,
             size: 0,
             state: OutState::Scanning,
@@ -186,6 +186,7 @@ impl Outgoing {
             notice: None,
             changed: (self.0.deps.clock)(),
             allow_empty: new.allow_empty,
+            files: 0,
         };
         self.0.rows.put_out(&row)?;
         let id = row.id;

@@ -3,6 +3,7 @@
 mod folder;
 mod kit;
 mod library;
+mod listing;
 mod mirror;
 mod mirrors;
 mod port;

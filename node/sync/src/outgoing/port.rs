@@ -59,6 +59,8 @@ pub trait Library: Send + Sync + 'static {
     /// # Errors
     /// The folder is not there, it was cancelled, the store's own.
     fn add(&self, dir: &Path, found: Vec<Found>, tag: &str, cancel: &AtomicBool) -> Result<Added, SyncError>;
+    /// The manifest of a state that was added and not released.
+    fn manifest(&self, root: &BlobHash) -> Option<Manifest>;
     /// Need not give a state any more.
     fn release(&self, root: &BlobHash, tag: &str);
 }

@@ -139,8 +139,12 @@ impl Fetcher for Carrier {
                     continue;
                 };
                 let part = file.path.with_extension("part");
-                fs::write(&part, &bytes).unwrap();
-                fs::rename(&part, &file.path).unwrap();
+                if fs::write(&part, &bytes)
+                    .and_then(|()| fs::rename(&part, &file.path))
+                    .is_err()
+                {
+                    return Err(fault("store.io", false));
+                }
                 done += bytes.len() as u64;
                 shelf
                     .fetched_bytes
@@ -197,6 +201,10 @@ impl Library for Shelving {
             manifest,
             failed,
         })
+    }
+
+    fn manifest(&self, root: &BlobHash) -> Option<Manifest> {
+        self.0.manifests.lock().unwrap().get(root).cloned()
     }
 
     fn release(&self, _: &BlobHash, _: &str) {}
@@ -416,23 +424,28 @@ pub fn link(path: &str, target: &str) -> Entry {
 
 /// Everything below a folder but what is the mirror's own: path, and what it is.
 pub fn listing(dir: &Path) -> BTreeMap<String, String> {
+    try_listing(dir).unwrap()
+}
+
+/// The same of a folder in which things move about.
+pub fn try_listing(dir: &Path) -> std::io::Result<BTreeMap<String, String>> {
     let mut all = BTreeMap::new();
     let mut todo = vec![dir.to_path_buf()];
     while let Some(folder) = todo.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
             let rel = path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned();
             if rel == ".hive-sync.part" || rel == ".hive-versions" {
                 continue;
             }
-            let m = fs::symlink_metadata(&path).unwrap();
+            let m = fs::symlink_metadata(&path)?;
             let what = if m.is_dir() {
                 todo.push(path);
                 format!("d {:o}", m.permissions().mode() & 0o777)
             } else if m.is_symlink() {
-                format!("l {}", fs::read_link(&path).unwrap().display())
+                format!("l {}", fs::read_link(&path)?.display())
             } else {
-                let sum = hash(&fs::read(&path).unwrap());
+                let sum = hash(&fs::read(&path)?);
                 format!(
                     "f {:o} {} {}",
                     m.permissions().mode() & 0o777,
@@ -443,7 +456,7 @@ pub fn listing(dir: &Path) -> BTreeMap<String, String> {
             all.insert(rel, what);
         }
     }
-    all
+    Ok(all)
 }
 
 /// The same of a manifest.
