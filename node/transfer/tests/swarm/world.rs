@@ -138,7 +138,7 @@ impl World {
             size,
             nodes: Vec::new(),
             seed,
-            check_each: 64,
+            check_each: 256,
             queue: BinaryHeap::new(),
             events: BTreeMap::new(),
             seq: 0,
