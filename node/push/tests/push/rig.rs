@@ -49,7 +49,7 @@ fn genesis() -> Vec<u8> {
         nonce: [1; 16],
         created: Timestamp(1),
         // All of them, so that its registry knows them without their joining; only node 1 is asked for mail.
-        authorities: (1..=4).map(id).collect(),
+        authorities: (1..=5).map(id).collect(),
         founder: AccountId(secret(200).public()),
         minted: MicroCpt(1000),
         default_score: DEFAULT_SCORE,

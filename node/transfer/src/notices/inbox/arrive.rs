@@ -87,15 +87,17 @@ impl Inbox {
             Bound::Included((from, hive_protocol::ids::NoticeId([0; 16]))),
             Bound::Included((from, hive_protocol::ids::NoticeId([0xff; 16]))),
         );
-        let unexpired = self
-            .seen
-            .range(of_sender)
-            .filter(|(_, s)| s.expires > now || s.owed())
-            .count();
-        let open_of_one = self.items.range(of_sender).filter(|(_, i)| !i.ended()).count();
-        let open =
-            self.items.len() >= MAX_OPEN && self.items.values().filter(|i| !i.ended()).count() >= MAX_OPEN;
-        if unexpired >= MAX_SEEN_OF_ONE || open_of_one >= MAX_OPEN_OF_ONE || open {
+        // Counted only when it can matter.
+        let unexpired = || {
+            let of_one = self.seen.range(of_sender);
+            of_one.filter(|(_, s)| s.expires > now || s.owed()).count()
+        };
+        let open_of_one = || self.items.range(of_sender).filter(|(_, i)| !i.ended()).count();
+        let open = || self.items.values().filter(|i| !i.ended()).count();
+        if (self.seen.len() >= MAX_SEEN_OF_ONE && unexpired() >= MAX_SEEN_OF_ONE)
+            || (self.items.len() >= MAX_OPEN_OF_ONE && open_of_one() >= MAX_OPEN_OF_ONE)
+            || (self.items.len() >= MAX_OPEN && open() >= MAX_OPEN)
+        {
             return false;
         }
         if self.seen.len() >= MAX_SEEN {
