@@ -300,6 +300,7 @@ impl Shared {
         let flag = Arc::new(AtomicBool::new(false));
         let (sender, stopping) = watch::channel(false);
         replica.work = Some((flag.clone(), sender));
+        (replica.view.done, replica.view.total) = (0, 0);
         let mut memory = replica.memory.take().unwrap_or_default();
         let attempt = Attempt {
             key: *key,
