@@ -29,7 +29,7 @@ pub const FLOORS: &[(&str, u8)] = &[
     ("hive-runtime", 7),
     ("hive-api", 8),
     ("hivenode", 9),
-    ("hive-natlab", 9),
+    ("hive-natlab", 10),
     ("netsim", 10),
     ("hive-tests", 10),
 ];
