@@ -234,6 +234,6 @@ pub async fn until(what: &str, mut ask: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
     while !ask() {
         assert!(Instant::now() < end, "not within the deadline: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await; // paced: asks again until the deadline
     }
 }
