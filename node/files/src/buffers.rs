@@ -21,11 +21,14 @@ const KEPT: usize = 6;
 /// 64 KiB, 128 KiB, 256 KiB, 512 KiB, 1 MiB.
 const SIZES: usize = 5;
 
+/// Free buffers of one size.
+type Free = Mutex<Vec<Box<[u8]>>>;
+
 /// A pool. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Buffers {
     room: Arc<Semaphore>,
-    free: Arc<[Mutex<Vec<Box<[u8]>>>; SIZES]>,
+    free: Arc<[Free; SIZES]>,
 }
 
 /// A buffer from a pool, given back on drop. Its length is the size asked for.
@@ -73,7 +76,7 @@ impl Default for Buffers {
     }
 }
 
-fn lock(free: &Mutex<Vec<Box<[u8]>>>) -> std::sync::MutexGuard<'_, Vec<Box<[u8]>>> {
+fn lock(free: &Free) -> std::sync::MutexGuard<'_, Vec<Box<[u8]>>> {
     free.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,9 +1,6 @@
 //! Why a pull, a read or a share did not work.
 
-use hive_protocol::{
-    ids::{BlobHash, NodeId},
-    manifest::ManifestError,
-};
+use hive_protocol::{ids::BlobHash, manifest::ManifestError};
 
 /// Why a transfer ended without its content, or why a call was refused. Cloneable: a transfer's end is told to all
 /// who wait for it, and shown later.
@@ -65,14 +62,6 @@ pub enum PullError {
     /// A request that says two things at once or nothing.
     #[error("{0}")]
     Request(String),
-    /// The content pulled is not what was there when the range was begun, or its source was damaged.
-    #[error("{node} sent bytes that do not belong to {hash}")]
-    Corrupt {
-        /// Who.
-        node: NodeId,
-        /// Which content.
-        hash: BlobHash,
-    },
     /// The store refused.
     #[error("{detail}")]
     Store {
@@ -105,7 +94,6 @@ impl PullError {
             Self::NoTransfer => "file.no_transfer",
             Self::Range { .. } => "file.range",
             Self::Request(_) => "file.request",
-            Self::Corrupt { .. } => "file.bad_provider",
             Self::Store { code, .. } | Self::Net { code, .. } => code,
         }
     }

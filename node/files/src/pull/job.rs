@@ -5,7 +5,7 @@ use crate::pull::answer::AskError;
 use hive_protocol::{file, ids::NodeId};
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 use tokio::sync::mpsc;
 
@@ -77,6 +77,7 @@ pub struct SegmentJob {
     sink: Mutex<Option<Arc<dyn Sink>>>,
     ends: mpsc::Sender<SegmentEnd>,
     kept: AtomicU64,
+    cancelled: AtomicBool,
     /// Pieces under way, and one for the stream that reads them.
     open: AtomicUsize,
     failed: Mutex<Option<Outcome>>,
@@ -101,9 +102,15 @@ impl SegmentJob {
             sink: Mutex::new(Some(sink)),
             ends,
             kept: AtomicU64::new(0),
+            cancelled: AtomicBool::new(false),
             open: AtomicUsize::new(1),
             failed: Mutex::new(None),
         }
+    }
+
+    /// Its end is no news any more; what comes is kept all the same, since it comes anyway.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
     }
 
     /// What comes is thrown away from now on.
@@ -208,7 +215,7 @@ impl SegmentJob {
         if self.open.fetch_sub(1, Ordering::AcqRel) != 1 {
             return;
         }
-        let wanted = self.wanted();
+        let wanted = self.wanted() && !self.cancelled.load(Ordering::Relaxed);
         self.forget();
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
         let end = SegmentEnd {

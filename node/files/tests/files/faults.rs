@@ -39,10 +39,7 @@ async fn with_one_honest_provider_every_fault_is_survived() {
             "{fault:?}"
         );
         let evidence = b.evidence.lock().unwrap().clone();
-        let blamed = matches!(
-            fault,
-            Fault::WrongBytes | Fault::WrongGroups | Fault::WrongTree | Fault::LyingSize
-        );
+        let blamed = matches!(fault, Fault::WrongBytes | Fault::WrongGroups | Fault::WrongTree);
         assert!(
             evidence.iter().all(|e| e.node == bad.net.me()),
             "{fault:?}: {evidence:?}"

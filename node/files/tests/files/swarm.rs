@@ -76,7 +76,7 @@ async fn four_sources_share_the_work_and_progress_only_grows() {
         assert!(share >= 0.15, "{view:?}");
     }
     assert_eq!(view.peers.len(), 4);
-    assert!(pulled.fetched <= bytes.len() as u64 * 11 / 10, "{pulled:?}");
+    assert!(pulled.fetched <= bytes.len() as u64 * 13 / 10, "{pulled:?}");
     // One alone would need over 5 s.
     assert!(taken < Duration::from_millis(3500), "{taken:?}");
 }

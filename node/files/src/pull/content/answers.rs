@@ -122,11 +122,14 @@ impl ContentPull {
     /// The answer to [`Self::ask_proof`].
     async fn proof(&mut self, peer: NodeId, end: &SegmentEnd) -> Result<(), PullError> {
         match &end.outcome {
-            Outcome::Failed(AskError::Corrupt | AskError::Wrong(_)) => {
+            Outcome::Failed(AskError::Corrupt) => {
                 self.handle(Input::Corrupt { peer, segment: 0 });
                 return Ok(());
             }
-            Outcome::Failed(e @ (AskError::Broken(_) | AskError::Stalled | AskError::Busy(_))) => {
+            // An answer that does not fit the size claimed is no evidence: nothing in it is signed or hashed.
+            Outcome::Failed(
+                e @ (AskError::Broken(_) | AskError::Wrong(_) | AskError::Stalled | AskError::Busy(_)),
+            ) => {
                 let why = failure(e);
                 self.handle(Input::TreeFailed { peer, why });
                 return Ok(());

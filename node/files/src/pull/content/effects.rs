@@ -55,7 +55,7 @@ impl ContentPull {
                 } => self.ask(peer, segment, mask, hashes),
                 Effect::Cancel { peer, segment } => {
                     if let Some(job) = self.asks.remove(&(peer, segment)) {
-                        job.forget();
+                        job.cancel();
                     }
                 }
                 Effect::AskTree { peer } => self.ask_tree(peer),
