@@ -91,7 +91,7 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn the_latest_is_passed_on_and_the_end_at_once() {
         let (feed, mut events) = mpsc::channel(4);
         let key = (NodeId([1; 32]), NoticeId([2; 16]));
