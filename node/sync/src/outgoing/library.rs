@@ -51,7 +51,7 @@ impl Library for StoreLibrary {
     }
 
     fn release(&self, root: &BlobHash, tag: &str) {
-        if let Err(error) = self.0.drop_tag(root, tag) {
+        if let Err(error) = self.0.release(root, tag) {
             tracing::warn!(%error, "an old state of a mirror could not be dropped");
         }
     }
