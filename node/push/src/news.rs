@@ -64,14 +64,16 @@ async fn pass_on(key: Key, attempt: u64, mut from: watch::Receiver<Option<inbox:
             _ if open => continue,
             _ => inbox::News::Failed("it was given up".to_owned(), true),
         };
-        let ended = is_end(&news);
+        let (ended, passed) = (is_end(&news), news.clone());
         if feed.send(Event::Pull(key, attempt, news)).await.is_err() || ended {
             return;
         }
         // An end is passed on at once.
         let ends = from.wait_for(|n| n.as_ref().is_some_and(is_end));
-        let ended = matches!(tokio::time::timeout(PACE, ends).await, Ok(Ok(_)));
-        if ended {
+        let _ = tokio::time::timeout(PACE, ends).await.map(|_| ());
+        // Waiting has looked at what came meanwhile: it is still to be passed on.
+        let newer = from.borrow().as_ref() != Some(&passed);
+        if newer {
             from.mark_changed();
         }
     }

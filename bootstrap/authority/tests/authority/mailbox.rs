@@ -237,7 +237,7 @@ fn no_kill_loses_what_was_said_to_be_kept() {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut acked = BTreeSet::new();
         let count = 1 + rng.below(30);
-        while acked.len() < usize::try_from(count).unwrap() {
+        while acked.len() < count {
             let line = lines.next().expect("the child died by itself").unwrap();
             if let Some(n) = line.rsplit_once("ack ").and_then(|(_, n)| n.parse::<u64>().ok()) {
                 acked.insert(n);

@@ -234,6 +234,7 @@ pub async fn until(what: &str, mut ask: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
     while !ask() {
         assert!(Instant::now() < end, "not within the deadline: {what}");
+        // paced: looks again until the deadline.
         tokio::time::sleep(Duration::from_millis(20)).await; // paced: asks again until the deadline
     }
 }

@@ -128,10 +128,6 @@ impl World {
         self.queue.insert((time.max(self.now), self.next), event);
     }
 
-    pub fn text(&mut self, from: usize, to: &[usize], life: Millis) -> Notice {
-        self.notice(from, to, NoticeBody::Text("hello".into()), life, self.now)
-    }
-
     pub fn notice(&mut self, from: usize, to: &[usize], body: NoticeBody, life: Millis, at: u64) -> Notice {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.rng.next().to_le_bytes());
@@ -515,12 +511,12 @@ impl World {
                 assert!(recipients.is_empty());
                 self.inbox(to, inbox::Input::Withdrawn { from: peer, id });
             }
-            other => self.to_post(to, peer, other),
+            other => self.for_post(to, peer, other),
         }
         self.settle(to);
     }
 
-    fn to_post(&mut self, at: usize, peer: NodeId, msg: NoticeMsg) {
+    fn for_post(&mut self, at: usize, peer: NodeId, msg: NoticeMsg) {
         let input = match msg {
             NoticeMsg::Deposit {
                 notice: signed,
