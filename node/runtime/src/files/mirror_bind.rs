@@ -38,8 +38,10 @@ impl Sender for StateSender {
         let (files, push) = (self.files.clone(), self.push.clone());
         Box::pin(async move {
             let audience = Audience::Nodes(state.to.iter().copied().collect());
-            let root = state.notice.root;
-            files.share(root, audience).await.map_err(|e| e.to_string())?;
+            files
+                .share(state.notice.root, audience)
+                .await
+                .map_err(|e| e.to_string())?;
             let id = push
                 .send(hive_push::Outgoing {
                     body: NoticeBody::File(state.notice),
@@ -54,12 +56,6 @@ impl Sender for StateSender {
             {
                 // Receivers drop an older state than the newest they know.
                 tracing::debug!(target: "hive_runtime::files", code = e.code(), "cannot take back an older state: {e}");
-            }
-            // Whoever is still at the state before goes on with this one; its files are in both.
-            if let Some(previous) = state.previous.filter(|p| *p != root)
-                && let Err(e) = files.unshare(&previous).await
-            {
-                tracing::debug!(target: "hive_runtime::files", code = e.code(), "an older state stays shared: {e}");
             }
             Ok(id)
         })
@@ -209,28 +205,22 @@ impl hive_sync::News for Heard {
     }
 }
 
-impl Puller for MirrorPuller {
-    fn place(&self, order: &Order) -> Result<String, String> {
-        let known = order.sync.as_ref().and_then(|state| {
-            let incoming = self.incoming.get()?;
-            incoming.dir_of(&order.from, &state.sync)
-        });
-        match known {
-            Some(dir) => dir
-                .into_os_string()
-                .into_string()
-                .map_err(|_| "the folder's path is not UTF-8".to_owned()),
-            None => place_below(&self.desk.0.people, order),
-        }
-    }
-
-    fn begin(&self, order: Order, news: hive_push::News) {
-        let (Some(incoming), Some(state), Some(dest)) = (self.incoming.get(), order.sync, order.dest) else {
+impl MirrorPuller {
+    /// Hands a state to the mirrors: a known mirror stays where it is, a new one gets a place.
+    fn offer(&self, order: Order, news: &hive_push::News) {
+        let (Some(incoming), Some(state)) = (self.incoming.get(), order.sync.clone()) else {
             news.failed("mirrors are not ready here yet".to_owned(), true);
             return;
         };
+        let dest = match self.place(&order) {
+            Ok(dest) => dest,
+            Err(why) => {
+                news.failed(why, true);
+                return;
+            }
+        };
         if let Err(why) = make_parent(Path::new(&dest)) {
-            news.failed(why, false);
+            news.failed(why, true);
             return;
         }
         let offer = Offer {
@@ -248,6 +238,31 @@ impl Puller for MirrorPuller {
         if let Err(e) = incoming.offer(offer, Arc::new(Heard(news.clone()))) {
             news.failed(e.to_string(), false);
         }
+    }
+}
+
+impl Puller for MirrorPuller {
+    fn place(&self, order: &Order) -> Result<String, String> {
+        let known = order.sync.as_ref().and_then(|state| {
+            let incoming = self.incoming.get()?;
+            incoming.dir_of(&order.from, &state.sync)
+        });
+        match known {
+            Some(dir) => dir
+                .into_os_string()
+                .into_string()
+                .map_err(|_| "the folder's path is not UTF-8".to_owned()),
+            None => place_below(&self.desk.0.people, order),
+        }
+    }
+
+    fn begin(&self, order: Order, news: hive_push::News) {
+        let puller = Self {
+            incoming: Arc::clone(&self.incoming),
+            desk: self.desk.clone(),
+        };
+        // Looking for a place asks the disk.
+        tokio::task::spawn_blocking(move || puller.offer(order, &news));
     }
 
     fn cancel(&self, _: &Order) {

@@ -10,6 +10,9 @@ use std::{
     time::Duration,
 };
 
+/// How often, and in which steps, the sender's name is waited for: ten seconds, more than the registry takes.
+const NAME_LOOKS: u32 = 100;
+const NAME_LOOK: Duration = Duration::from_millis(100);
 /// Names tried before it is said that there is no free one.
 const MAX_NAMES: u32 = 1000;
 
@@ -72,11 +75,24 @@ pub(super) fn free_bytes(folder: &Path) -> Option<u64> {
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// Just after a start the registry may not have come yet, and the sender's folder is called after its name.
+fn wait_for_name(people: &People, node: &NodeId) {
+    for _ in 0..NAME_LOOKS {
+        if !people.name(node).is_empty() {
+            return;
+        }
+        std::thread::sleep(NAME_LOOK);
+    }
+}
+
 /// A free path for what was sent: in the folder named by the user, or in the sender's own folder.
 pub(super) fn place_below(people: &People, order: &Order) -> Result<String, String> {
     let folder = match &order.dest {
         Some(named) => PathBuf::from(named),
-        None => Path::new(&order.into).join(folder_name(people, &order.from)),
+        None => {
+            wait_for_name(people, &order.from);
+            Path::new(&order.into).join(folder_name(people, &order.from))
+        }
     };
     let path = free_name(&folder, &order.name)?;
     path.into_os_string()

@@ -7,7 +7,9 @@ pub fn kind_of(code: &str) -> Kind {
     match code {
         "file.not_found" | "file.missing" | "file.not_here" | "file.no_transfer" | "notice.not_found"
         | "sync.not_found" | "blob.not_found" => Kind::NotFound,
-        "file.no_provider" | "file.stopped" => Kind::Unreachable,
+        "file.no_provider" | "file.stopped" | "file.waiting" | "file.silent" | "file.slow" => {
+            Kind::Unreachable
+        }
         "file.denied" => Kind::Denied,
         "file.unsafe"
         | "file.bad_path"
