@@ -38,10 +38,8 @@ impl Sender for StateSender {
         let (files, push) = (self.files.clone(), self.push.clone());
         Box::pin(async move {
             let audience = Audience::Nodes(state.to.iter().copied().collect());
-            files
-                .share(state.notice.root, audience)
-                .await
-                .map_err(|e| e.to_string())?;
+            let root = state.notice.root;
+            files.share(root, audience).await.map_err(|e| e.to_string())?;
             let id = push
                 .send(hive_push::Outgoing {
                     body: NoticeBody::File(state.notice),
@@ -56,6 +54,12 @@ impl Sender for StateSender {
             {
                 // Receivers drop an older state than the newest they know.
                 tracing::debug!(target: "hive_runtime::files", code = e.code(), "cannot take back an older state: {e}");
+            }
+            // Whoever is still at the state before goes on with this one; its files are in both.
+            if let Some(previous) = state.previous.filter(|p| *p != root)
+                && let Err(e) = files.unshare(&previous).await
+            {
+                tracing::debug!(target: "hive_runtime::files", code = e.code(), "an older state stays shared: {e}");
             }
             Ok(id)
         })
@@ -108,7 +112,10 @@ impl Fetcher for MirrorFetcher {
         progress: Arc<dyn Fn(u64) + Send + Sync>,
         mut stop: watch::Receiver<bool>,
     ) -> BoxFuture<'static, Result<(), FetchFault>> {
-        let mut pull = PullRequest::new(origin.root, true, Target::Store);
+        // Each file has a path of its own; the folder they have in common stands for all in the list of transfers.
+        let common = wanted.first().and_then(|f| f.path.parent()).map(Path::to_owned);
+        let target = common.map_or(Target::Store, Target::Path);
+        let mut pull = PullRequest::new(origin.root, true, target);
         pull.hints = self.hints(origin);
         pull.priority = origin.priority;
         pull.audience = Audience::Nodes(origin.hints.iter().copied().collect());
