@@ -499,3 +499,25 @@ fn taken_back_while_it_waits_or_moves() {
     assert!(out.iter().any(|e| matches!(e, inbox::Effect::Stop(_))));
     assert!(matches!(state_of(&inbox, &n), InState::Declined(_)));
 }
+
+#[test]
+fn two_of_one_name_do_not_go_to_one_place() {
+    let mut inbox = inbox(roomy());
+    let [one, two] = [1, 2].map(|n| notice(n, 1, &[2], file(1, None)));
+    come(&mut inbox, NOW, &one);
+    come(&mut inbox, NOW, &two);
+    for n in [&one, &two] {
+        inbox.handle(NOW, inbox::Input::Placed((n.from, n.id), Ok("/in/f".into())));
+    }
+    let begun = effects(&mut inbox);
+    let begun = begun.iter().filter(|e| matches!(e, inbox::Effect::Begin(_)));
+    assert_eq!(begun.count(), 1);
+    assert!(matches!(state_of(&inbox, &two), InState::Waiting(_)));
+    inbox.handle(NOW, inbox::Input::Pull((one.from, one.id), News::Done));
+    inbox.handle(NOW + Millis::secs(6), inbox::Input::Tick);
+    assert!(
+        effects(&mut inbox)
+            .iter()
+            .any(|e| matches!(e, inbox::Effect::Place(_)))
+    );
+}

@@ -183,10 +183,16 @@ impl Inbox {
     }
 
     pub(super) fn placed(&mut self, now: Timestamp, key: Key, place: Result<String, String>) {
+        // Nothing lies there yet while another is on its way to the same place.
+        let taken = place.as_ref().is_ok_and(|dest| {
+            let mut others = self.items.values().filter(|i| i.begun && !i.ended());
+            others.any(|i| i.key() != key && i.dest.as_ref() == Some(dest))
+        });
         let Some(item) = self.items.get_mut(&key).filter(|i| i.stage == Stage::Placing) else {
             return;
         };
         match place {
+            Ok(_) if taken => self.again(now, key, "another file of this name is being received"),
             Ok(dest) if dest.len() <= MAX_DEST => {
                 item.dest = Some(dest);
                 item.begun = true;
