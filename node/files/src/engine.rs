@@ -1,7 +1,7 @@
 //! The engine: one value that serves content and pulls it.
 
 use crate::{
-    access::{Access, Audience, LeaseGate},
+    access::{Access, LeaseGate},
     buffers::Buffers,
     error::PullError,
     evidence::OnEvidence,
@@ -10,19 +10,14 @@ use crate::{
     outgoing::Pieces,
     providers::Providers,
     pull::{self, Engine, First, Links, MAX_RUNNING, Means, Ranged},
-    request::{Hint, MAX_HINTS, PullRequest, Target, Wanted},
+    request::{MAX_HINTS, PullRequest, Target, Wanted},
     rows::{Rows, TransferRow},
     serve::{self, Fetchers, Serving},
     transfer::Transfer,
     view::TransferView,
 };
 use hive_net::{NetHandle, ProtocolPolicy};
-use hive_protocol::{
-    file,
-    ids::{BlobHash, TransferId},
-    manifest::Manifest,
-    time::Timestamp,
-};
+use hive_protocol::{file, ids::TransferId, time::Timestamp};
 use hive_store::{Journal, files::FileStore};
 use std::{
     collections::BTreeMap,
@@ -207,7 +202,7 @@ impl Files {
         self.start(request, Some(list.into()), None).await
     }
 
-    async fn start(
+    pub(crate) async fn start(
         &self,
         request: PullRequest,
         list: Option<Arc<[Wanted]>>,
@@ -376,94 +371,6 @@ impl Files {
         self.0.changes.subscribe()
     }
 
-    /// Gives a root to an audience, also over a restart; to all members it is announced in the hash table too.
-    ///
-    /// # Errors
-    /// The journal's; `store.full`.
-    pub async fn share(&self, root: BlobHash, audience: Audience) -> Result<(), PullError> {
-        let engine = &self.0.engine;
-        if !engine.access.grant(root, audience) {
-            return Err(PullError::Store {
-                code: "store.full",
-                detail: "too many roots are shared, or with too many nodes".to_owned(),
-            });
-        }
-        let Some(now) = engine.access.audience(&root) else {
-            return Ok(());
-        };
-        engine.rows.keep_share(root, &now).await?;
-        self.announce(root, &now);
-        Ok(())
-    }
-
-    fn announce(&self, root: BlobHash, audience: &Audience) {
-        if *audience == Audience::Members {
-            let net = self.0.net.clone();
-            tokio::spawn(async move {
-                if let Err(e) = net.provide(root).await {
-                    tracing::debug!(?root, error = %e, "not announced; tickets name this node all the same");
-                }
-            });
-        }
-    }
-
-    /// Takes a root back from everybody.
-    ///
-    /// # Errors
-    /// The journal's.
-    pub async fn unshare(&self, root: &BlobHash) -> Result<(), PullError> {
-        self.0.engine.access.revoke(root);
-        self.0.net.unprovide(*root).await;
-        self.0.engine.rows.end_share(*root).await
-    }
-
-    /// Goes on with what an earlier process left: shares and unfinished transfers. Says how many transfers.
-    ///
-    /// # Errors
-    /// The journal's.
-    pub async fn restore(&self) -> Result<usize, PullError> {
-        let engine = &self.0.engine;
-        for (root, audience) in engine.rows.shares().await? {
-            engine.access.grant(root, audience.clone());
-            self.announce(root, &audience);
-        }
-        let mut count = 0;
-        for (id, row) in engine.rows.transfers().await? {
-            let list = row.list.clone().map(Into::into);
-            match self.start(row.request.clone(), list, Some((id, &row))).await {
-                Ok(_) => count += 1,
-                Err(e) => tracing::warn!(?id, error = %e, "a transfer could not be taken up again"),
-            }
-        }
-        Ok(count)
-    }
-
-    /// The manifest of a folder: from here, or fetched.
-    ///
-    /// # Errors
-    /// As [`Transfer::done`], and why it is no manifest.
-    pub async fn manifest(
-        &self,
-        root: BlobHash,
-        hints: Vec<Hint>,
-        max_bytes: u64,
-    ) -> Result<Arc<Manifest>, PullError> {
-        let request = PullRequest {
-            hints,
-            max_bytes: max_bytes.min(hive_protocol::manifest::MAX_MANIFEST as u64),
-            durable: false,
-            audience: Audience::Nobody,
-            priority: hive_protocol::notice::Priority::Interactive,
-            ..PullRequest::new(root, false, Target::Store)
-        };
-        let transfer = self.pull(request).await?;
-        let waiting = CancelOnDrop(&transfer);
-        transfer.done().await?;
-        drop(waiting);
-        let store = self.0.engine.store.clone();
-        Ok(pull::blocking(move || store.manifest(&root)).await??)
-    }
-
     /// Ends serving and leaves all transfers so that the next process goes on with them.
     pub async fn close(&self) {
         self.0.engine.closing.send_replace(true);
@@ -476,16 +383,6 @@ impl Files {
         for task in tasks {
             task.abort();
         }
-    }
-}
-
-/// Gives a transfer up when whoever waits for it has gone.
-struct CancelOnDrop<'a>(&'a Transfer);
-
-impl Drop for CancelOnDrop<'_> {
-    fn drop(&mut self) {
-        // Without effect when it has ended.
-        self.0.cancel(true);
     }
 }
 

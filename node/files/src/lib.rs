@@ -19,6 +19,7 @@ mod reading;
 mod request;
 mod rows;
 mod serve;
+mod sharing;
 mod transfer;
 mod view;
 

@@ -18,6 +18,7 @@ mod report;
 mod run;
 mod single;
 mod small;
+mod take;
 
 pub use begin::First;
 pub use content::{Means, Wish};

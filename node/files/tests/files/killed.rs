@@ -17,7 +17,7 @@ const WHAT: &str = "HIVE_FILES_TEST_WHAT";
 
 /// The receiving process: run by the test below only.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the second process of the tests in this file"]
+#[ignore = "needs the process that started it: cargo test -p hive-files --test files killed"]
 async fn receiver() {
     let Ok(dir) = std::env::var(DIR) else { return };
     let what = std::env::var(WHAT).unwrap();
