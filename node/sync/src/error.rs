@@ -53,7 +53,7 @@ pub enum SyncError {
         dir: PathBuf,
     },
     /// All files are gone from a folder that had some.
-    #[error("all files are gone from {}; receivers keep theirs until it is confirmed with --allow-empty", .dir.display())]
+    #[error("all files are gone from {}; receivers keep theirs; it goes on when there is a file again", .dir.display())]
     SourceEmptied {
         /// The folder.
         dir: PathBuf,
