@@ -51,6 +51,10 @@ pub fn snapshot(at: &Path) -> BTreeMap<String, String> {
         for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
             let path = entry.path();
             let name = path.strip_prefix(at).unwrap().to_str().unwrap().to_owned();
+            // What a mirror keeps for itself is no part of what it mirrors.
+            if name.starts_with(".hive-") {
+                continue;
+            }
             let Ok(meta) = fs::symlink_metadata(&path) else {
                 continue;
             };
