@@ -215,7 +215,8 @@ async fn limits_hold_and_can_be_changed() {
             .done;
         let rate = to as f64 / start.elapsed().as_secs_f64();
         println!("{direction:?}: {:.2} MB/s under a limit of 6", rate / 1e6);
-        assert!((5.7e6..6.3e6).contains(&rate), "{direction:?}: {rate}");
+        // The time of connecting is in it, so it may seem a little slower than it is; never faster.
+        assert!((5.4e6..6.3e6).contains(&rate), "{direction:?}: {rate}");
         node.files.limits().set(direction, LimitsConfig::default());
         let rest = Instant::now();
         soon("the end", transfer.done()).await.unwrap();
