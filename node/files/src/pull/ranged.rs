@@ -15,16 +15,21 @@ use hive_protocol::{
     file::{MAX_CONTENT, SEGMENT, Via},
     ids::BlobHash,
 };
-use hive_store::files::{Destination, Partial};
+use hive_store::files::{Destination, FilesError, Partial};
 use std::{
     collections::BTreeMap,
     ops::Range,
     sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 /// Segments asked for first, in order, ahead of the reader.
 const WINDOW: u32 = 4;
+/// What the last reader had open may take so long to be put away.
+const BUSY: Duration = Duration::from_secs(5);
+/// How often it is looked again meanwhile.
+const LOOK: Duration = Duration::from_millis(30);
 
 /// The partials that readers of ranges share. Clones share the table; a row lives as long as a reader.
 #[derive(Clone, Default)]
@@ -135,11 +140,19 @@ impl RangePull {
 
 impl Ranged {
     async fn open(&self, engine: &Engine, hash: BlobHash) -> Result<Arc<Shared>, PullError> {
-        if let Some(shared) = self.known(&hash) {
-            return Ok(shared);
-        }
-        let store = engine.store.clone();
-        let partial = blocking(move || store.begin(&hash, &Destination::default(), MAX_CONTENT)).await??;
+        let start = Instant::now();
+        let partial = loop {
+            if let Some(shared) = self.known(&hash) {
+                return Ok(shared);
+            }
+            let store = engine.store.clone();
+            match blocking(move || store.begin(&hash, &Destination::default(), MAX_CONTENT)).await? {
+                Ok(partial) => break partial,
+                // The last reader's is being put away, or another reader opens it just now.
+                Err(FilesError::Busy { .. }) if start.elapsed() < BUSY => tokio::time::sleep(LOOK).await,
+                Err(e) => return Err(e.into()),
+            }
+        };
         let shared = Arc::new(Shared {
             keeper: Arc::new(Keeper::new(partial)),
         });
