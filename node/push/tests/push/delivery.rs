@@ -164,6 +164,7 @@ async fn a_recipient_who_is_there_is_told_of_new_mail() {
 
 /// Forged, for others, of another mesh, expired, brought by another, and far too much of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[allow(clippy::vec_init_then_push)] // one line of the list says what is wrong with one notice
 async fn a_hostile_peer_gets_nothing_in_and_nobody_out() {
     let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
     let b = Node::start(3, dirs[0].path(), policy()).await;

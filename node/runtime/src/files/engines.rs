@@ -116,7 +116,7 @@ impl Desk {
         let deps = Deps {
             net: net.clone(),
             store: self.0.store.clone(),
-            journal: self.journal("transfers", &hive_files::TREES).await?,
+            journal: self.journal("transfers", hive_files::TREES).await?,
             clock: Arc::clone(&now),
             leases: Arc::new(grants),
             on_evidence: Arc::new(move |evidence| watcher.evidence(&evidence)),
@@ -125,7 +125,6 @@ impl Desk {
         let config = Config {
             limits_in: limits(&self.0.config, Direction::In),
             limits_out: limits(&self.0.config, Direction::Out),
-            ..Config::default()
         };
         let files = Files::new(deps, config).map_err(|e| failed(e.code(), &e))?;
         let resumed = files.restore().await.map_err(|e| failed(e.code(), &e))?;
@@ -151,7 +150,7 @@ impl Desk {
             net: net.clone(),
             network: standing.network(),
             me,
-            journal: self.journal("notices", &hive_push::TREES).await?,
+            journal: self.journal("notices", hive_push::TREES).await?,
             clock: Arc::clone(&now),
             sign: Arc::new(move |notice: &Notice| Signed::sign(&key, notice)),
             tier: Arc::new(move |node: &NodeId| people.tier(node)),
@@ -165,7 +164,7 @@ impl Desk {
             .await
             .map_err(|e| failed(e.code(), &e))?;
         push.set_authorities(standing.authorities());
-        let syncs = self.journal("syncs", &hive_sync::TREES).await?;
+        let syncs = self.journal("syncs", hive_sync::TREES).await?;
         let incoming = Incoming::start(InDeps {
             journal: Arc::clone(&syncs),
             fetcher: Arc::new(MirrorFetcher {

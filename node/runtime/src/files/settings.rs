@@ -78,7 +78,6 @@ impl Desk {
             min_free: config.min_free,
             hours: config.hours.map(open),
             max_waiting: MAX_ASKING,
-            ..Policy::default()
         }
     }
 
