@@ -207,15 +207,15 @@ fn random(seed: u64) {
         world.nodes[n].relayed = world.rnd(5) == 0;
         all.push(n);
     }
-    for f in seeders..seeders + fetchers {
+    for fetcher in all.iter().copied().skip(seeders).take(fetchers) {
         let mut hints = vec![(0, true)];
         for s in 1..seeders {
             let whole = world.rnd(2) == 0;
             hints.push((s, whole));
         }
-        world.nodes[all[f]].hints = hints;
+        world.nodes[fetcher].hints = hints;
         let start = world.rnd(4) * world.rnd(1500);
-        world.at(start, all[f], Act::Start);
+        world.at(start, fetcher, Act::Start);
         let at = start + 1 + world.rnd(4000);
         let act = match world.rnd(6) {
             0 => Some((Act::Leave, Act::Return)),
@@ -229,8 +229,8 @@ fn random(seed: u64) {
         };
         if let Some((first, then)) = act {
             let pause = world.rnd(6000);
-            world.at(at, all[f], first);
-            world.at(at + 1 + pause, all[f], then);
+            world.at(at, fetcher, first);
+            world.at(at + 1 + pause, fetcher, then);
         }
     }
     let gone = world.rnd(seeders as u64 * 2) as usize;

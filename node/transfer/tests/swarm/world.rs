@@ -448,7 +448,7 @@ impl World {
     }
 
     fn begin(&mut self, n: Idx) {
-        let mut core = Swarm::new(Config::new(self.id(n)), self.seed ^ n as u64 * 77);
+        let mut core = Swarm::new(Config::new(self.id(n)), self.seed ^ (n as u64 * 77));
         let held = self.nodes[n].held.clone();
         if held.iter().any(|m| *m != 0) {
             core.handle(self.ms(), Input::Tree { size: self.size });
