@@ -16,7 +16,7 @@ use std::{
 use tokio::time::Instant;
 
 /// A transfer that has just ended may take so long until its last piece is written.
-const BUSY: Duration = Duration::from_secs(5);
+const BUSY: Duration = Duration::from_millis(1500);
 /// How often it is looked again meanwhile.
 const LOOK: Duration = Duration::from_millis(50);
 

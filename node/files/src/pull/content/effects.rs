@@ -30,6 +30,16 @@ impl ContentPull {
         }
     }
 
+    /// Tries those again that could not be reached or were dropped: a provider that restarts breaks every stream for
+    /// a while. The core remembers who lied and takes no notice of them.
+    fn meet_again(&self) {
+        for hint in self.providers.after(0).into_iter().take(self.asked) {
+            if !self.peers.contains_key(&hint.node) && !self.liars.contains(&hint.node) {
+                self.meet(hint);
+            }
+        }
+    }
+
     pub(super) fn meet(&self, hint: Hint) {
         let (links, events) = (self.means.links.clone(), self.events.0.clone());
         tokio::spawn(async move {
@@ -77,7 +87,10 @@ impl ContentPull {
                     tracing::info!(?peer, content = ?self.content.hash, reason = reason.text(), "a provider was dropped");
                     self.dropped.insert(peer, reason.text().to_owned());
                 }
-                Effect::WantPeers => self.providers.look(),
+                Effect::WantPeers => {
+                    self.providers.look();
+                    self.meet_again();
+                }
                 Effect::State(state) => self.standing = Standing::from(state),
                 Effect::Complete => return true,
             }
