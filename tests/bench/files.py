@@ -21,7 +21,7 @@ Cases: one (1 GiB), small (10,000 x 16 KiB), fanout (1 to 4), fanin (4 to 1, als
 kill (kill -9 of the receiver at 1, 10, 50, 99 %), delta (5 % changed in place, 5 % put in front), shaped (one and small
 over 100 Mbit/s), memory (20 GB, sparse).
 """
-import argparse, json, os, platform, sys, time, traceback
+import argparse, json, os, platform, signal, sys, time, traceback
 from pathlib import Path
 
 sys.dont_write_bytecode = True  # nothing is left in the checkout
@@ -180,6 +180,7 @@ def main():
         parser.error(f"no such case: {', '.join(unknown)}")
     if os.geteuid() != 0:
         raise SystemExit("run it as root: it makes network namespaces and control groups")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it: namespaces and data are put away
     run = Run(args)
     try:
         for case in args.cases:
