@@ -103,9 +103,8 @@ impl FileTicket {
 
 impl fmt::Display for FileTicket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = codec::encode("file ticket", self, MAX_FILE_TICKET).map_err(|_| fmt::Error)?;
-        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
-        write!(f, "{SCHEME}{}", text::base32().encode(&bytes))
+        let bytes = codec::encode("file ticket", self, MAX_FILE_TICKET).map_err(|_| fmt::Error)?;
+        write!(f, "{SCHEME}{}", text::armour(bytes))
     }
 }
 
@@ -114,24 +113,12 @@ impl FromStr for FileTicket {
     fn from_str(s: &str) -> Result<Self, FileTicketError> {
         let body = s.trim().strip_prefix(SCHEME).ok_or(FileTicketError::NotATicket)?;
         let damaged = |what: &str| FileTicketError::Damaged(what.to_owned());
-        if body.len() > (MAX_FILE_TICKET + 4) * 8 / 5 + 8 {
-            return Err(damaged("too long"));
-        }
-        let bytes = text::base32()
-            .decode(body.as_bytes())
-            .map_err(|e| damaged(&e.to_string()))?;
-        let cut = bytes.len().checked_sub(4).ok_or_else(|| damaged("too short"))?;
-        let (bytes, sum) = bytes.split_at(cut);
-        if crc32c::crc32c(bytes).to_le_bytes() != *sum {
-            return Err(damaged("the checksum does not match"));
-        }
-        match bytes.first() {
-            Some(&VERSION) => {}
-            Some(&v) => return Err(FileTicketError::Version(v)),
-            None => return Err(damaged("empty")),
+        let bytes = text::unarmour(body, MAX_FILE_TICKET).map_err(FileTicketError::Damaged)?;
+        if let Some(&v) = bytes.first().filter(|v| **v != VERSION) {
+            return Err(FileTicketError::Version(v));
         }
         let ticket: Self =
-            codec::decode("file ticket", bytes, MAX_FILE_TICKET).map_err(|e| damaged(&e.to_string()))?;
+            codec::decode("file ticket", &bytes, MAX_FILE_TICKET).map_err(|e| damaged(&e.to_string()))?;
         if ticket.hints.len() > MAX_HINTS {
             return Err(damaged("it names too many nodes"));
         }

@@ -62,3 +62,27 @@ pub(crate) fn decode<const N: usize>(prefix: &'static str, text: &str) -> Result
         detail: format!("{} bytes instead of {N}", b.len()),
     })
 }
+
+/// Base 32 of `{bytes, CRC-32C of them, little endian}`: the body of every ticket.
+pub(crate) fn armour(mut bytes: Vec<u8>) -> String {
+    bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+    base32().encode(&bytes)
+}
+
+/// The bytes of an armoured text of at most `max` bytes, at least one of them; else what is wrong with it. The
+/// checksum tells a bad paste from a refused ticket.
+pub(crate) fn unarmour(body: &str, max: usize) -> Result<Vec<u8>, String> {
+    if body.len() > (max + 4) * 8 / 5 + 8 {
+        return Err("too long".to_owned());
+    }
+    let mut bytes = base32().decode(body.as_bytes()).map_err(|e| e.to_string())?;
+    let cut = bytes.len().checked_sub(4).ok_or("too short")?;
+    let sum = bytes.split_off(cut);
+    if crc32c::crc32c(&bytes).to_le_bytes().as_slice() != sum {
+        return Err("the checksum does not match".to_owned());
+    }
+    if bytes.is_empty() {
+        return Err("empty".to_owned());
+    }
+    Ok(bytes)
+}

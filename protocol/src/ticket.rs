@@ -95,14 +95,8 @@ impl fmt::Debug for Ticket {
 
 impl fmt::Display for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = codec::encode("ticket", self, MAX_TICKET).map_err(|_| fmt::Error)?;
-        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
-        write!(
-            f,
-            "{SCHEME}{}1{}",
-            self.role.name(),
-            text::base32().encode(&bytes)
-        )
+        let bytes = codec::encode("ticket", self, MAX_TICKET).map_err(|_| fmt::Error)?;
+        write!(f, "{SCHEME}{}1{}", self.role.name(), text::armour(bytes))
     }
 }
 
@@ -113,23 +107,12 @@ impl FromStr for Ticket {
         let rest = s.strip_prefix(SCHEME).ok_or(TicketError::NotATicket)?;
         let damaged = |what: &str| TicketError::Damaged(what.to_owned());
         let (_, body) = rest.split_once('1').ok_or_else(|| damaged("no body"))?;
-        if body.len() > (MAX_TICKET + 4) * 8 / 5 + 8 {
-            return Err(damaged("too long"));
+        let bytes = text::unarmour(body, MAX_TICKET).map_err(TicketError::Damaged)?;
+        if let Some(&v) = bytes.first().filter(|v| **v != VERSION) {
+            return Err(TicketError::Version(v));
         }
-        let bytes = text::base32()
-            .decode(body.as_bytes())
-            .map_err(|e| damaged(&e.to_string()))?;
-        let cut = bytes.len().checked_sub(4).ok_or_else(|| damaged("too short"))?;
-        let (bytes, sum) = bytes.split_at(cut);
-        if crc32c::crc32c(bytes).to_le_bytes() != *sum {
-            return Err(damaged("the checksum does not match"));
-        }
-        match bytes.first() {
-            Some(&VERSION) => {}
-            Some(&v) => return Err(TicketError::Version(v)),
-            None => return Err(damaged("empty")),
-        }
-        let ticket: Self = codec::decode("ticket", bytes, MAX_TICKET).map_err(|e| damaged(&e.to_string()))?;
+        let ticket: Self =
+            codec::decode("ticket", &bytes, MAX_TICKET).map_err(|e| damaged(&e.to_string()))?;
         if ticket.bootstrap.is_empty() || ticket.bootstrap.len() > MAX_TICKET_ADDRS {
             return Err(damaged("it names no address, or too many"));
         }
