@@ -1,0 +1,102 @@
+//! Random meshes in this process.
+
+use crate::{
+    Fail,
+    args::{Carrier, Kind},
+    node::{Ear, Make, Node},
+};
+use futures::{StreamExt, stream};
+
+/// Dials under way at a time while a mesh is built.
+const DIALS: usize = 16;
+
+/// Numbers that look random and are the same in every run (xorshift64*).
+pub struct Dice(u64);
+
+impl Dice {
+    pub const fn new(seed: u64) -> Self {
+        Self(seed ^ 0x9E37_79B9_7F4A_7C15)
+    }
+
+    /// A number below this one; 0 for 0.
+    pub fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let drawn = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16;
+        usize::try_from(drawn).unwrap_or(0).checked_rem(n).unwrap_or(0)
+    }
+
+    /// At most so many different numbers below this one.
+    pub fn some_below(&mut self, n: usize, count: usize) -> Vec<usize> {
+        let mut drawn = Vec::new();
+        while drawn.len() < count.min(n) {
+            let next = self.below(n);
+            if !drawn.contains(&next) {
+                drawn.push(next);
+            }
+        }
+        drawn
+    }
+}
+
+/// What a mesh is built of.
+pub struct Plan {
+    pub kind: Kind,
+    pub carrier: Carrier,
+    pub nodes: usize,
+    /// Earlier nodes that each node dials.
+    pub degree: usize,
+    /// Whether all serve the hash table.
+    pub serves: bool,
+}
+
+/// Builds a connected mesh: every node dials some of those before it.
+pub async fn build(plan: &Plan, dice: &mut Dice, ear: impl Fn(usize) -> Option<Ear>) -> Result<Vec<Node>, Fail> {
+    let mut nodes = Vec::new();
+    for n in 0..plan.nodes {
+        let make = Make {
+            n: u64::try_from(n)?,
+            carrier: plan.carrier,
+            listen: true,
+            serves: plan.serves,
+            ear: ear(n),
+        };
+        nodes.push(Node::start(plan.kind, make).await?);
+    }
+    let mut pairs = Vec::new();
+    for n in 1..nodes.len() {
+        pairs.extend(dice.some_below(n, plan.degree).into_iter().map(|other| (n, other)));
+    }
+    let dials = pairs.into_iter().filter_map(|(n, other)| Some((nodes.get(n)?, nodes.get(other)?)));
+    let failed: Vec<String> = stream::iter(dials)
+        .map(|(from, to)| async move {
+            let addr = to.addr().unwrap_or_default();
+            from.join(&to.id(), &addr).await.err()
+        })
+        .buffer_unordered(DIALS)
+        .filter_map(std::future::ready)
+        .collect()
+        .await;
+    match failed.first() {
+        // Two that dial each other at once are no fault: one connection is enough.
+        Some(why) if failed.len() > plan.nodes / 20 => {
+            Err(format!("{} dials failed, the first because: {why}", failed.len()).into())
+        }
+        _ => Ok(nodes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dice_draw_different_numbers() {
+        let mut dice = Dice::new(1);
+        let mut drawn = dice.some_below(10, 20);
+        drawn.sort_unstable();
+        assert_eq!(drawn, (0..10).collect::<Vec<_>>());
+        assert_eq!(dice.some_below(0, 3), Vec::<usize>::new());
+    }
+}
