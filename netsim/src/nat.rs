@@ -1,20 +1,63 @@
 //! `netsim nat`: the laboratory on the command line.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use hive_natlab::{Behaviour, Filtering, Lab, LabError, Mapping, NatKind, Plan};
-use std::{io::Write as _, net::Ipv4Addr, path::Path};
+use hive_natmatrix::{Choice, Matrix, MatrixError, Settings, markdown, svg, text};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
 /// What the laboratory can be asked.
 #[derive(Subcommand)]
 pub enum Nat {
     /// Build a router of each kind and measure whether it is what it claims to be (root; ip, nft).
     Kinds,
-    /// Asked for from inside a namespace: answer questions at two addresses.
-    #[command(hide = true)]
-    ProbeServer { first: Ipv4Addr, second: Ipv4Addr },
-    /// Asked for from inside a namespace: find out what is in between.
-    #[command(hide = true)]
-    Probe { first: Ipv4Addr, second: Ipv4Addr },
+    /// Build the laboratory a file describes and keep it up until standard input ends (root; ip, nft).
+    Up {
+        /// The description: lines of `net`, `host` and `router`.
+        plan: PathBuf,
+        /// What its namespaces' names begin with.
+        #[arg(long, default_value = "lab")]
+        name: String,
+    },
+    /// Run the program in pairs of networks and hold what it does against theory (root; ip, nft).
+    Matrix(MatrixArgs),
+}
+
+/// How the matrix is run.
+#[derive(Args)]
+pub struct MatrixArgs {
+    /// The program under test; `hivenode` beside this one unless said.
+    #[arg(long, value_name = "PATH")]
+    hivenode: Option<PathBuf>,
+    /// Which pairs: all, short (about ten), pairs (of kinds), special (other networks).
+    #[arg(long, default_value = "all")]
+    pairs: Choice,
+    /// Only combinations whose name contains this, such as `symmetric` or `(tcp)`.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Runs of each.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    runs: u16,
+    /// Laboratories at a time.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=8))]
+    jobs: u16,
+    /// Print what theory allows and run nothing.
+    #[arg(long)]
+    theory: bool,
+    /// Keep logs and packet captures of failed runs in this folder.
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+    /// Write the table as Markdown to this file.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Write all results as JSON to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the picture to this file.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 }
 
 /// What a kind's routers must be measured to do to UDP.
@@ -24,7 +67,9 @@ const fn claim(kind: NatKind) -> Behaviour {
         NatKind::FullCone => (Mapping::EndpointIndependent, Filtering::EndpointIndependent),
         NatKind::AddressRestricted => (Mapping::EndpointIndependent, Filtering::AddressDependent),
         NatKind::PortRestricted => (Mapping::EndpointIndependent, Filtering::AddressAndPortDependent),
-        NatKind::Symmetric => (Mapping::EndpointDependent, Filtering::AddressAndPortDependent),
+        NatKind::Symmetric | NatKind::Counting => {
+            (Mapping::EndpointDependent, Filtering::AddressAndPortDependent)
+        }
         NatKind::UdpBlocked => (Mapping::Blocked, Filtering::Blocked),
     };
     Behaviour { mapping, filtering }
@@ -33,37 +78,101 @@ const fn claim(kind: NatKind) -> Behaviour {
 /// Carries it out; true when all is as it should be.
 ///
 /// # Errors
-/// When the laboratory cannot be built.
-pub fn nat(what: &Nat) -> Result<bool, LabError> {
+/// When the laboratory or the program does not work at all.
+pub fn nat(what: &Nat) -> Result<bool, MatrixError> {
     match what {
-        Nat::Kinds => kinds(),
-        Nat::ProbeServer { first, second } => hive_natlab::server(*first, *second).map(|()| true),
-        Nat::Probe { first, second } => {
-            let seen = hive_natlab::client(*first, *second)?;
-            let _ = writeln!(std::io::stdout().lock(), "{seen}");
-            Ok(true)
-        }
+        Nat::Kinds => Ok(kinds()?),
+        Nat::Up { plan, name } => up(plan, name),
+        Nat::Matrix(args) => matrix(args),
     }
 }
 
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
 fn kinds() -> Result<bool, LabError> {
-    let program = std::env::current_exe().map_err(|e| LabError::Probe(e.to_string()))?;
     let mut good = true;
     for kind in NatKind::ALL {
-        let seen = behind(kind, &program)?;
-        let claimed = claim(kind).to_string();
-        let verdict = if seen == claimed {
+        let name = format!("hvk{}", std::process::id());
+        let lab = Lab::raise(&name, Plan::pair(kind, NatKind::Open))?;
+        let seen = hive_natlab::measure(&lab, "a", "relay")?;
+        let as_claimed = seen == claim(kind);
+        let verdict = if as_claimed {
             "as claimed"
         } else {
             "NOT as claimed"
         };
-        good &= seen == claimed;
-        let _ = writeln!(std::io::stdout().lock(), "{kind:<20} {seen:<64} {verdict}");
+        good &= as_claimed;
+        let seen = seen.to_string();
+        say(&format!("{kind:<20} {seen:<64} {verdict}"));
     }
     Ok(good)
 }
 
-fn behind(kind: NatKind, program: &Path) -> Result<String, LabError> {
-    let lab = Lab::raise("hvk", Plan::pair(kind, NatKind::Open))?;
-    hive_natlab::measure(&lab, "a", "relay", program)
+#[allow(clippy::disallowed_methods)] // The command line is of the world.
+fn up(plan: &Path, name: &str) -> Result<bool, MatrixError> {
+    let text = std::fs::read_to_string(plan).map_err(|source| MatrixError::File {
+        path: plan.to_owned(),
+        source,
+    })?;
+    let lab = Lab::raise(name, text.parse()?)?;
+    for host in &lab.plan().hosts {
+        let addresses: Vec<String> = lab.addresses(&host.name)?.iter().map(ToString::to_string).collect();
+        say(&format!("{name}-{:<10} {}", host.name, addresses.join("  ")));
+    }
+    say(&format!("ip netns exec {name}-HOST COMMAND; it is gone when standard input ends"));
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    Ok(true)
+}
+
+fn matrix(args: &MatrixArgs) -> Result<bool, MatrixError> {
+    let combinations = args.pairs.combinations(args.only.as_deref())?;
+    if args.theory {
+        for c in &combinations {
+            say(&format!("{:<60} {}", c.name(), c.expected.name()));
+        }
+        return Ok(true);
+    }
+    let beside = || {
+        let here = std::env::current_exe().ok()?;
+        Some(here.with_file_name("hivenode"))
+    };
+    let program = args.hivenode.clone().or_else(beside).unwrap_or_default();
+    let settings = Settings {
+        program,
+        runs: args.runs.into(),
+        jobs: args.jobs.into(),
+        keep: args.keep.clone(),
+    };
+    let matrix = hive_natmatrix::run(&combinations, &settings, &|row| say(&text(row)))?;
+    let table = markdown(&matrix);
+    // The rows have been said one by one.
+    let summary = table.split("\n| networks").next().unwrap_or_default();
+    say(&format!("\n{summary}"));
+    write(args, &matrix, &table)?;
+    Ok(matrix.good())
+}
+
+fn write(args: &MatrixArgs, matrix: &Matrix, table: &str) -> Result<(), MatrixError> {
+    let json = serde_json::to_string_pretty(matrix).unwrap_or_default();
+    let files = [
+        (&args.markdown, table.to_owned()),
+        (&args.json, json),
+        (&args.svg, svg(matrix)),
+    ];
+    for (path, text) in files {
+        if let Some(path) = path {
+            save(path, &text)?;
+        }
+    }
+    Ok(())
+}
+
+#[allow(clippy::disallowed_methods)] // The command line is of the world.
+fn save(path: &Path, text: &str) -> Result<(), MatrixError> {
+    std::fs::write(path, text).map_err(|source| MatrixError::File {
+        path: path.to_owned(),
+        source,
+    })
 }

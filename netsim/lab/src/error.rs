@@ -29,12 +29,20 @@ pub enum LabError {
         /// The system's error.
         source: io::Error,
     },
+    /// Something inside a namespace failed.
+    #[error("inside `{space}`: {source}; the laboratory needs root")]
+    Inside {
+        /// The namespace.
+        space: String,
+        /// The system's error.
+        source: io::Error,
+    },
     /// No host of this name.
     #[error("there is no host `{0}` in this laboratory")]
     NoHost(String),
-    /// A probe got no sense out of the network.
-    #[error("probing: {0}")]
-    Probe(String),
+    /// What was asked for does not fit this laboratory.
+    #[error("{0}")]
+    Unfit(String),
 }
 
 impl LabError {

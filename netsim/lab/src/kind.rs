@@ -1,6 +1,6 @@
-//! Kinds of NAT, as rules of the kernel's packet filter.
+//! Kinds of NAT: their names and what each means.
 
-use std::{fmt, net::Ipv4Addr, str::FromStr};
+use std::{fmt, str::FromStr};
 
 /// How a router treats what its hosts send and what comes back (the classic names of RFC 3489; mapping and filtering
 /// as RFC 4787 calls them).
@@ -16,17 +16,20 @@ pub enum NatKind {
     PortRestricted,
     /// A new random port for every destination, and only that destination gets in.
     Symmetric,
+    /// As [`NatKind::Symmetric`], but the next port counted up for every destination: it can be foreseen.
+    Counting,
     /// No UDP at all; TCP as [`NatKind::PortRestricted`].
     UdpBlocked,
 }
 
 impl NatKind {
     /// All of them, most open first.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Open,
         Self::FullCone,
         Self::AddressRestricted,
         Self::PortRestricted,
+        Self::Counting,
         Self::Symmetric,
         Self::UdpBlocked,
     ];
@@ -40,64 +43,15 @@ impl NatKind {
             Self::AddressRestricted => "address-restricted",
             Self::PortRestricted => "port-restricted",
             Self::Symmetric => "symmetric",
+            Self::Counting => "counting",
             Self::UdpBlocked => "udp-blocked",
         }
     }
 
-    /// The rules of a router whose side towards the internet is the interface `outer`, its hosts' side `inner`, and to
-    /// whose host `inside` unknown senders are led where the kind lets them in.
-    ///
-    /// Unsolicited packets are dropped without an answer, as home routers do: a router that answers them breaks hole
-    /// punching and is a fault of the laboratory, not a kind of NAT.
+    /// Whether one port of a host has one port outside, whoever it speaks to.
     #[must_use]
-    pub fn rules(self, inside: Ipv4Addr) -> String {
-        let masquerade = match self {
-            Self::Open => return String::new(),
-            Self::Symmetric => "masquerade fully-random",
-            _ => "masquerade",
-        };
-        let lead = match self {
-            Self::FullCone => format!("iifname \"outer\" meta l4proto {{ tcp, udp }} dnat to {inside}"),
-            Self::AddressRestricted => {
-                format!("iifname \"outer\" ip saddr @spoken meta l4proto {{ tcp, udp }} dnat to {inside}")
-            }
-            _ => String::new(),
-        };
-        let outward = match self {
-            Self::AddressRestricted => "iifname \"inner\" oifname \"outer\" update @spoken { ip daddr }",
-            Self::UdpBlocked => "meta l4proto udp drop",
-            _ => "",
-        };
-        format!(
-            "table ip lab {{
-    set spoken {{
-        type ipv4_addr
-        flags dynamic,timeout
-        timeout 120s
-    }}
-    chain lead {{
-        type nat hook prerouting priority dstnat
-        {lead}
-    }}
-    chain leave {{
-        type nat hook postrouting priority srcnat
-        oifname \"outer\" {masquerade}
-    }}
-    chain through {{
-        type filter hook forward priority filter; policy drop
-        {outward}
-        iifname \"inner\" accept
-        ct state established,related accept
-        ct status dnat accept
-    }}
-    chain into {{
-        type filter hook input priority filter; policy accept
-        iifname \"outer\" ct state established,related accept
-        iifname \"outer\" drop
-    }}
-}}
-"
-        )
+    pub const fn one_port(self) -> bool {
+        !matches!(self, Self::Symmetric | Self::Counting)
     }
 }
 

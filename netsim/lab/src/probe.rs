@@ -1,13 +1,15 @@
 //! What a NAT does, found out from both sides: a server with two addresses and two ports each, and a client behind
 //! the NAT that asks to be answered from here and there (the tests of RFC 5780).
 
-use crate::{error::LabError, raise::Lab};
+use crate::{error::LabError, raise::Lab, space::Space};
 use std::{
-    fmt,
-    io::{self, BufRead, BufReader},
+    fmt, io,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
-    path::Path,
-    process::{Child, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -63,50 +65,73 @@ impl fmt::Display for Behaviour {
     }
 }
 
-fn probe(e: io::Error) -> LabError {
-    LabError::Probe(e.to_string())
+/// A server of questions; ends when dropped. A question is two bytes: `0` for an answer from here, `p` from this
+/// address's other port, `a` from the other address; and a number. The answer is that number and the address seen, as
+/// text.
+struct Server {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
 }
 
-/// Serves questions until killed; says `ready` on standard output. A question is two bytes: `0` for an answer from
-/// here, `p` from this address's other port, `a` from the other address; and a number. The answer is that number and
-/// the address seen, as text.
-///
-/// # Errors
-/// When the addresses are not this host's.
-pub fn server(first: Ipv4Addr, second: Ipv4Addr) -> Result<(), LabError> {
-    let mut sockets = Vec::new();
-    for address in [first, second] {
-        for port in PORTS {
-            sockets.push(UdpSocket::bind((address, port)).map_err(probe)?);
+impl Server {
+    /// Starts it inside a namespace that has these addresses.
+    fn start(space: &Space, addresses: [Ipv4Addr; 2]) -> Result<Self, LabError> {
+        let sockets = space.enter(|| {
+            let mut sockets = Vec::new();
+            for address in addresses {
+                for port in PORTS {
+                    let socket = UdpSocket::bind((address, port))?;
+                    socket.set_read_timeout(Some(PATIENCE))?;
+                    sockets.push(socket);
+                }
+            }
+            Ok(sockets)
+        })?;
+        let sockets = Arc::new(sockets);
+        let stop = Arc::new(AtomicBool::new(false));
+        let serve = |n| {
+            let (sockets, stop) = (Arc::clone(&sockets), Arc::clone(&stop));
+            std::thread::spawn(move || answer(&sockets, n, &stop))
+        };
+        Ok(Self {
+            threads: (0..sockets.len()).map(serve).collect(),
+            stop: Arc::clone(&stop),
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
         }
     }
-    println!("ready");
-    std::thread::scope(|scope| {
-        for (n, socket) in sockets.iter().enumerate() {
-            let sockets = &sockets;
-            scope.spawn(move || {
-                let mut question = [0; 8];
-                while let Ok((_, from)) = socket.recv_from(&mut question) {
-                    let other = match question[0] {
-                        b'p' => n ^ 1,
-                        b'a' => n ^ 2,
-                        _ => n,
-                    };
-                    if let Some(answering) = sockets.get(other) {
-                        // Whoever asks asks again.
-                        let mut answer = vec![question[1]];
-                        answer.extend_from_slice(from.to_string().as_bytes());
-                        let _ = answering.send_to(&answer, from);
-                    }
-                }
-            });
+}
+
+fn answer(sockets: &[UdpSocket], n: usize, stop: &AtomicBool) {
+    let Some(socket) = sockets.get(n) else { return };
+    let mut question = [0; 8];
+    while !stop.load(Ordering::Relaxed) {
+        let Ok((_, from)) = socket.recv_from(&mut question) else {
+            continue;
+        };
+        let other = match question[0] {
+            b'p' => n ^ 1,
+            b'a' => n ^ 2,
+            _ => n,
+        };
+        if let Some(answering) = sockets.get(other) {
+            // Whoever asks asks again.
+            let mut answer = vec![question[1]];
+            answer.extend_from_slice(from.to_string().as_bytes());
+            let _ = answering.send_to(&answer, from);
         }
-    });
-    Ok(())
+    }
 }
 
 /// `question` is what is asked and its number, by which a late answer to an earlier question is told apart.
-fn ask(socket: &UdpSocket, to: SocketAddrV4, question: [u8; 2]) -> Result<Option<SocketAddr>, LabError> {
+fn ask(socket: &UdpSocket, to: SocketAddrV4, question: [u8; 2]) -> io::Result<Option<SocketAddr>> {
     let mut answer = [0; 64];
     for _ in 0..TRIES {
         if socket.send_to(&question, to).is_err() {
@@ -118,7 +143,7 @@ fn ask(socket: &UdpSocket, to: SocketAddrV4, question: [u8; 2]) -> Result<Option
             .checked_duration_since(Instant::now())
             .filter(|l| !l.is_zero())
         {
-            socket.set_read_timeout(Some(left)).map_err(probe)?;
+            socket.set_read_timeout(Some(left))?;
             let Ok((n, _)) = socket.recv_from(&mut answer) else {
                 break;
             };
@@ -135,11 +160,8 @@ fn ask(socket: &UdpSocket, to: SocketAddrV4, question: [u8; 2]) -> Result<Option
 }
 
 /// Asks a server at these addresses what the NAT in between does.
-///
-/// # Errors
-/// Without a socket to ask with.
-pub fn client(first: Ipv4Addr, second: Ipv4Addr) -> Result<Behaviour, LabError> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, CLIENT_PORT)).map_err(probe)?;
+fn client([first, second]: [Ipv4Addr; 2]) -> io::Result<Behaviour> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, CLIENT_PORT))?;
     let at = |address, port: usize| SocketAddrV4::new(address, PORTS[port & 1]);
     // Filtering first, while nobody but one address and port was spoken to.
     let Some(seen) = ask(&socket, at(first, 0), [b'0', 0])? else {
@@ -161,9 +183,9 @@ pub fn client(first: Ipv4Addr, second: Ipv4Addr) -> Result<Behaviour, LabError> 
     ];
     let own = {
         // Not a packet is sent by this: it only chooses the address packets would have.
-        let route = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(probe)?;
-        route.connect(at(first, 0)).map_err(probe)?;
-        route.local_addr().map_err(probe)?.ip()
+        let route = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        route.connect(at(first, 0))?;
+        route.local_addr()?.ip()
     };
     let mapping = if elsewhere.iter().any(|e| *e != Some(seen)) {
         Mapping::EndpointDependent
@@ -175,41 +197,57 @@ pub fn client(first: Ipv4Addr, second: Ipv4Addr) -> Result<Behaviour, LabError> 
     Ok(Behaviour { mapping, filtering })
 }
 
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Measures the NAT in front of `host` from the public host `at`. `program` is the binary whose arguments
-/// `nat probe-server A B` and `nat probe A B` lead to [`server`] and [`client`].
+/// Measures the NAT in front of `host` from the public host `at`.
 ///
 /// # Errors
 /// When the probes do not run.
-pub fn measure(lab: &Lab, host: &str, at: &str, program: &Path) -> Result<String, LabError> {
+pub fn measure(lab: &Lab, host: &str, at: &str) -> Result<Behaviour, LabError> {
     let first = lab.address(at)?;
     let second = Ipv4Addr::from(u32::from(first) & !0xff | SECOND);
     let public = lab.inside(at)?;
     // It may have been given before.
     let _ = public.ip(&["addr", "add", &format!("{second}/24"), "dev", "outer"]);
-    let addresses = [first.to_string(), second.to_string()];
-    let mut serving = public.command(program);
-    serving
-        .args(["nat", "probe-server"])
-        .args(&addresses)
-        .stdout(Stdio::piped());
-    let mut child = Killed(serving.spawn().map_err(probe)?);
-    let mut ready = String::new();
-    if let Some(out) = child.0.stdout.take() {
-        BufReader::new(out).read_line(&mut ready).map_err(probe)?;
+    let _server = Server::start(public, [first, second])?;
+    lab.inside(host)?.enter(|| client([first, second]))
+}
+
+/// Whether two hosts reach one another over UDP at the addresses at which the public host `at` sees them, when both
+/// send at the same time: what hole punching needs, without any program in between.
+///
+/// # Errors
+/// When the probes do not run.
+pub fn punch(lab: &Lab, one: &str, two: &str, at: &str) -> Result<bool, LabError> {
+    let first = lab.address(at)?;
+    let _server = Server::start(lab.inside(at)?, [first, Ipv4Addr::LOCALHOST])?;
+    let open = |host: &str, port| {
+        lab.inside(host)?.enter(move || {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
+            let seen = ask(&socket, SocketAddrV4::new(first, PORTS[0]), [b'0', 0])?;
+            Ok((socket, seen))
+        })
+    };
+    let ((a, seen_a), (b, seen_b)) = (open(one, CLIENT_PORT)?, open(two, CLIENT_PORT + 1)?);
+    let (Some(seen_a), Some(seen_b)) = (seen_a, seen_b) else {
+        return Ok(false);
+    };
+    let inside = |source| LabError::Inside {
+        space: one.to_owned(),
+        source,
+    };
+    // A byte of its own: late answers of the server are no punch.
+    let heard = |socket: &UdpSocket| {
+        let mut byte = [0; 64];
+        socket.recv_from(&mut byte).is_ok_and(|(n, _)| n == 1)
+    };
+    for _ in 0..TRIES {
+        // A router may refuse aloud; the other direction may do.
+        let _ = (a.send_to(b"x", seen_b), b.send_to(b"x", seen_a));
+        for socket in [&a, &b] {
+            socket.set_read_timeout(Some(PATIENCE / 4)).map_err(inside)?;
+        }
+        if heard(&a) || heard(&b) {
+            return Ok(true);
+        }
     }
-    if ready.trim() != "ready" {
-        return Err(LabError::Probe("the server did not start".into()));
-    }
-    let mut asking = lab.inside(host)?.command(program);
-    let output = crate::space::run(asking.args(["nat", "probe"]).args(&addresses))?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    Ok(false)
 }

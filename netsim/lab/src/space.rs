@@ -1,10 +1,16 @@
 //! One network namespace, gone when dropped.
 
 use crate::error::LabError;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::{
-    io::Write,
+    fs::File,
+    io::{self, Write},
+    os::fd::AsFd,
     process::{Command, Output, Stdio},
 };
+
+/// Where `ip` keeps the names of namespaces.
+const NAMES: &str = "/run/netns";
 
 /// A network namespace with its loopback up.
 #[derive(Debug)]
@@ -34,12 +40,30 @@ impl Space {
         &self.name
     }
 
-    /// A command that runs inside.
+    /// A command that runs inside. It keeps its process id: `ip` becomes the program.
     #[must_use]
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name]).arg(program);
         command
+    }
+
+    /// Does something on a thread inside. Sockets and devices made there stay there, whoever uses them later.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered, and what `what` says.
+    pub fn enter<T: Send>(&self, what: impl FnOnce() -> io::Result<T> + Send) -> Result<T, LabError> {
+        let inside = || {
+            let space = File::open(format!("{NAMES}/{}", self.name))?;
+            move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network))?;
+            what()
+        };
+        std::thread::scope(|scope| scope.spawn(inside).join())
+            .unwrap_or_else(|_| Err(io::Error::other("the thread inside died")))
+            .map_err(|source| LabError::Inside {
+                space: self.name.clone(),
+                source,
+            })
     }
 
     /// Runs `ip` inside.
@@ -58,10 +82,7 @@ impl Space {
     /// When there is none of that name.
     pub fn sysctl(&self, key: &str, value: &str) -> Result<(), LabError> {
         let path = format!("/proc/sys/{}", key.replace('.', "/"));
-        let script = format!("echo {value} > {path}");
-        let mut command = self.command("sh");
-        command.args(["-c", &script]);
-        run(&mut command).map(|_| ())
+        self.enter(|| std::fs::write(path, value))
     }
 
     /// Loads rules.

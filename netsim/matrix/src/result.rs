@@ -1,0 +1,199 @@
+//! What came out: trials, rows of trials, and what they add up to.
+
+use crate::choice::Combination;
+use hive_natlab::Way;
+use serde::Serialize;
+
+/// Runs of a pair that theory allows to be direct that must be: in percent.
+pub const MUST_DIRECT: usize = 95;
+
+/// One run of one combination.
+#[derive(Debug, Clone, Serialize)]
+pub struct Trial {
+    /// `direct`, `relay`, or `none` when nothing arrived.
+    pub way: &'static str,
+    /// From the join of the node that was asked until others could reach it, in milliseconds.
+    pub ready_ms: Option<u64>,
+    /// From a user's request until the first verified byte of the other's file, in milliseconds.
+    pub first_ms: Option<u64>,
+    /// From the first attempt of the two nodes to reach one another until their first direct connection, in
+    /// milliseconds.
+    pub direct_ms: Option<u64>,
+    /// What the first byte came over: `direct` or `relay`.
+    pub first_way: Option<String>,
+    /// The direct connection's transport.
+    pub transport: Option<String>,
+    /// What went wrong, in the program or in the laboratory.
+    pub trouble: Option<String>,
+}
+
+impl Trial {
+    /// A trial that did not come to its end.
+    #[must_use]
+    pub const fn failed(trouble: String) -> Self {
+        Self {
+            way: "none",
+            ready_ms: None,
+            first_ms: None,
+            direct_ms: None,
+            first_way: None,
+            transport: None,
+            trouble: Some(trouble),
+        }
+    }
+}
+
+/// All runs of one combination.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    /// The networks' name.
+    pub case: String,
+    /// The kinds on both sides, if that is what the networks are.
+    pub kinds: Option<(String, String)>,
+    /// `quic`, `tcp` or `both`.
+    pub transports: &'static str,
+    /// What theory allows: `direct` or `relay`.
+    pub expected: &'static str,
+    /// The runs.
+    pub trials: Vec<Trial>,
+}
+
+impl Row {
+    /// A row without runs yet.
+    #[must_use]
+    pub fn of(combination: &Combination) -> Self {
+        let kinds = combination.case.kinds;
+        Self {
+            case: combination.case.name.clone(),
+            kinds: kinds.map(|(a, b)| (a.to_string(), b.to_string())),
+            transports: combination.transports.name(),
+            expected: combination.expected.name(),
+            trials: Vec::new(),
+        }
+    }
+
+    /// How many runs had this way.
+    #[must_use]
+    pub fn count(&self, way: &str) -> usize {
+        self.trials.iter().filter(|t| t.way == way).count()
+    }
+
+    /// Whether every run connected.
+    #[must_use]
+    pub fn connected(&self) -> bool {
+        self.count("none") == 0
+    }
+
+    /// Whether enough runs were direct, where theory allows it.
+    #[must_use]
+    pub fn direct_enough(&self) -> bool {
+        self.expected != Way::Direct.name() || self.count("direct") * 100 >= self.trials.len() * MUST_DIRECT
+    }
+
+    /// Whether it was as it must be.
+    #[must_use]
+    pub fn good(&self) -> bool {
+        self.connected() && self.direct_enough()
+    }
+
+    /// A percentile of a time over its runs.
+    #[must_use]
+    pub fn percentile(&self, of: fn(&Trial) -> Option<u64>, percent: usize) -> Option<u64> {
+        percentile(self.trials.iter().filter_map(of).collect(), percent)
+    }
+}
+
+/// All of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Matrix {
+    /// Which program: as it calls itself.
+    pub program: String,
+    /// Runs of each combination.
+    pub runs: usize,
+    /// The combinations.
+    pub rows: Vec<Row>,
+}
+
+impl Matrix {
+    /// All runs.
+    pub fn trials(&self) -> impl Iterator<Item = &Trial> {
+        self.rows.iter().flat_map(|r| &r.trials)
+    }
+
+    /// A percentile of a time over all runs.
+    #[must_use]
+    pub fn percentile(&self, of: fn(&Trial) -> Option<u64>, percent: usize) -> Option<u64> {
+        percentile(self.trials().filter_map(of).collect(), percent)
+    }
+
+    /// Whether every row was as it must be.
+    #[must_use]
+    pub fn good(&self) -> bool {
+        self.rows.iter().all(Row::good)
+    }
+}
+
+/// Time to the first byte, where it came through a relay.
+#[must_use]
+pub fn relayed_first(trial: &Trial) -> Option<u64> {
+    trial
+        .first_ms
+        .filter(|_| trial.first_way.as_deref() == Some("relay"))
+}
+
+/// The value below which this share of the values lies, the nearest-rank way.
+fn percentile(mut values: Vec<u64>, percent: usize) -> Option<u64> {
+    values.sort_unstable();
+    let rank = (values.len() * percent).div_ceil(100).max(1);
+    values.get(rank - 1).copied()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn trial(way: &'static str, first: u64, direct: Option<u64>) -> Trial {
+        Trial {
+            way,
+            ready_ms: Some(100),
+            first_ms: Some(first),
+            direct_ms: direct,
+            first_way: Some("relay".into()),
+            transport: direct.map(|_| "quic".into()),
+            trouble: None,
+        }
+    }
+
+    pub(crate) fn row(expected: &'static str, trials: Vec<Trial>) -> Row {
+        Row {
+            case: "full-cone × symmetric".into(),
+            kinds: Some(("full-cone".into(), "symmetric".into())),
+            transports: "quic",
+            expected,
+            trials,
+        }
+    }
+
+    #[test]
+    fn percentiles_are_values_that_were_seen() {
+        assert_eq!(percentile(vec![], 95), None);
+        assert_eq!(percentile(vec![7], 95), Some(7));
+        assert_eq!(percentile((1..=100).collect(), 95), Some(95));
+        assert_eq!(percentile((1..=20).rev().collect(), 95), Some(19));
+        assert_eq!(percentile((1..=20).collect(), 50), Some(10));
+    }
+
+    #[test]
+    fn a_row_is_good_when_it_connects_and_is_direct_where_it_can_be() {
+        let direct = || trial("direct", 300, Some(900));
+        let relay = || trial("relay", 300, None);
+        assert!(row("direct", vec![direct(); 20]).good());
+        let mut nearly = vec![direct(); 19];
+        nearly.push(relay());
+        assert!(row("direct", nearly.clone()).good());
+        nearly.push(relay());
+        assert!(!row("direct", nearly).good());
+        assert!(row("relay", vec![relay(), direct()]).good());
+        assert!(!row("relay", vec![relay(), Trial::failed("x".into())]).good());
+    }
+}

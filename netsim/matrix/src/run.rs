@@ -1,0 +1,154 @@
+//! Running a choice of combinations, several laboratories at a time, and keeping what explains a failure.
+
+use crate::{
+    choice::Combination,
+    error::MatrixError,
+    result::{Matrix, Row, Trial},
+    scene::Scene,
+    trial::trial,
+};
+use hive_natlab::{Capture, Way};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// Laboratories at once, at most: each is four daemons.
+const MAX_JOBS: usize = 8;
+/// Most bytes kept of a log of a failed run.
+const MAX_LOG: usize = 8 << 20;
+
+/// How a matrix is run.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The program under test.
+    pub program: PathBuf,
+    /// Runs of each combination.
+    pub runs: usize,
+    /// Laboratories at once.
+    pub jobs: usize,
+    /// Where logs and captures of failed runs go; none are kept without.
+    pub keep: Option<PathBuf>,
+}
+
+/// Runs everything; `tell` hears of each row when it is complete.
+///
+/// # Errors
+/// When the program cannot be run at all. What fails between nodes is in the result.
+pub fn run(
+    combinations: &[Combination],
+    settings: &Settings,
+    tell: &(dyn Fn(&Row) + Sync),
+) -> Result<Matrix, MatrixError> {
+    let program = version(&settings.program)?;
+    let rows: Mutex<Vec<(usize, Row)>> = Mutex::new(Vec::new());
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..settings.jobs.clamp(1, MAX_JOBS) {
+            scope.spawn(|| {
+                while let Some((n, combination)) = take(combinations, &next) {
+                    let row = row(combination, settings);
+                    tell(&row);
+                    let mut rows = rows.lock().unwrap_or_else(|e| e.into_inner());
+                    rows.push((n, row));
+                }
+            });
+        }
+    });
+    let mut rows = rows.into_inner().unwrap_or_else(|e| e.into_inner());
+    rows.sort_by_key(|(n, _)| *n);
+    Ok(Matrix {
+        program,
+        runs: settings.runs,
+        rows: rows.into_iter().map(|(_, row)| row).collect(),
+    })
+}
+
+fn take<'a>(all: &'a [Combination], next: &AtomicUsize) -> Option<(usize, &'a Combination)> {
+    let n = next.fetch_add(1, Ordering::Relaxed);
+    all.get(n).map(|c| (n, c))
+}
+
+fn version(program: &Path) -> Result<String, MatrixError> {
+    let failed = |detail: String| MatrixError::Start {
+        name: program.display().to_string(),
+        detail,
+    };
+    let output = Command::new(program)
+        .arg("--version")
+        .output()
+        .map_err(|e| failed(e.to_string()))?;
+    if !output.status.success() {
+        return Err(failed(String::from_utf8_lossy(&output.stderr).into_owned()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn row(combination: &Combination, settings: &Settings) -> Row {
+    let mut row = Row::of(combination);
+    let mut scene = None;
+    for n in 0..settings.runs {
+        // A laboratory that did not come up, or in which something broke, is built anew.
+        let built = match scene.take() {
+            Some(scene) => Ok(scene),
+            None => Scene::build(&settings.program, combination),
+        };
+        let mut there = match built {
+            Ok(there) => there,
+            Err(e) => {
+                row.trials.push(Trial::failed(e.to_string()));
+                continue;
+            }
+        };
+        let captures = captures(&there);
+        let trial = trial(&mut there, combination.expected, n);
+        drop(captures);
+        let failed = trial.way == "none" || (combination.expected == Way::Direct && trial.way != "direct");
+        if let (true, Some(keep)) = (failed, &settings.keep) {
+            // What cannot be kept is not worth ending a matrix for.
+            let _ = keep_all(&there, &keep.join(combination.slug()).join(n.to_string()));
+        }
+        there.sweep();
+        let broken = trial.trouble.is_some();
+        row.trials.push(trial);
+        if !broken {
+            scene = Some(there);
+        }
+    }
+    row
+}
+
+/// Captures at both nodes and their routers, until dropped.
+fn captures(scene: &Scene) -> Vec<Capture> {
+    let routers = scene.lab.plan().routers.iter().map(|r| r.name.as_str());
+    ["a", "b"]
+        .into_iter()
+        .chain(routers)
+        .filter_map(|name| {
+            let space = scene.lab.inside(name).ok()?;
+            Capture::start(space, &scene.home().join(format!("{name}.pcap"))).ok()
+        })
+        .collect()
+}
+
+/// Copies captures, logs and the networks' description to where somebody will look.
+fn keep_all(scene: &Scene, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(scene.home())?.flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        if path.is_dir() {
+            if let Ok(log) = std::fs::read(path.join("log")) {
+                let end = log.get(log.len().saturating_sub(MAX_LOG)..).unwrap_or_default();
+                std::fs::write(to.join(name).with_extension("log"), end)?;
+            }
+        } else if path.extension().is_some_and(|e| e == "pcap" || e == "json") {
+            std::fs::copy(&path, to.join(name))?;
+        }
+    }
+    std::fs::write(to.join("plan.txt"), format!("{:#?}\n", scene.lab.plan()))
+}
