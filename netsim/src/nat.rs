@@ -118,10 +118,16 @@ fn up(plan: &Path, name: &str) -> Result<bool, MatrixError> {
     })?;
     let lab = Lab::raise(name, text.parse()?)?;
     for host in &lab.plan().hosts {
-        let addresses: Vec<String> = lab.addresses(&host.name)?.iter().map(ToString::to_string).collect();
+        let addresses: Vec<String> = lab
+            .addresses(&host.name)?
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         say(&format!("{name}-{:<10} {}", host.name, addresses.join("  ")));
     }
-    say(&format!("ip netns exec {name}-HOST COMMAND; it is gone when standard input ends"));
+    say(&format!(
+        "ip netns exec {name}-HOST COMMAND; it is gone when standard input ends"
+    ));
     let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
     Ok(true)
 }

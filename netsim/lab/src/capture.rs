@@ -25,6 +25,8 @@ use std::{
 const KEPT: usize = 128;
 /// Packets kept of one capture: about 14 MB. What matters when a pair does not connect is at the beginning.
 const MAX_PACKETS: u64 = 100_000;
+/// Packets that may wait to be written down when a capture is told to stop.
+const WAITING: u64 = 10_000;
 /// How often a capture that sees nothing looks whether it should end.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -95,14 +97,20 @@ fn record(file: &mut impl Write, at: Duration, packet: &[u8], length: usize) -> 
 
 fn keep(socket: &OwnedFd, file: &mut impl Write, stop: &AtomicBool) -> io::Result<()> {
     let mut packet = [0; KEPT];
-    let mut packets = 0;
-    while !stop.load(Ordering::Relaxed) && packets < MAX_PACKETS {
+    let (mut packets, mut last) = (0, MAX_PACKETS);
+    while packets < last {
+        // What waits when it is told to stop belongs to it.
+        let stopping = stop.load(Ordering::Relaxed);
+        if stopping && last == MAX_PACKETS {
+            last = last.min(packets + WAITING);
+        }
         match recv(socket, &mut packet, RecvFlags::TRUNC) {
             Ok((_, length)) => {
                 let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
                 record(file, at.unwrap_or_default(), &packet, length)?;
                 packets += 1;
             }
+            Err(Errno::AGAIN) if stopping => break,
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }

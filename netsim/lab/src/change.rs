@@ -143,6 +143,7 @@ impl Lab {
         let place = Place::of_host(&moved);
         self.attach(host, "outer", place, &moved.cable)?;
         self.default_route(host, net)?;
+        self.inside(host)?.speaks_v6(moved.v6.is_some().into())?;
         if let Some(h) = self.plan.hosts.iter_mut().find(|h| h.name == host) {
             *h = moved;
         }

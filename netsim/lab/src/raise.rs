@@ -69,6 +69,14 @@ impl Lab {
         for router in &plan.routers {
             lab.announce(router)?;
         }
+        for host in plan.hosts.iter().filter(|h| h.v6.is_some()) {
+            lab.inside(&host.name)?.speaks_v6(1)?;
+        }
+        for router in &plan.routers {
+            let inner = lab.net(&router.lower)?.v6.is_some();
+            let ends = usize::from(router.v6.is_some()) + usize::from(inner);
+            lab.inside(&router.name)?.speaks_v6(ends)?;
+        }
         Ok(lab)
     }
 

@@ -7,8 +7,13 @@ use std::{
     io::{self, Write},
     os::fd::AsFd,
     process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
+/// The kernel notices a cable within a second; this is for a machine that is very busy.
+const NOTICED: Duration = Duration::from_secs(10);
+/// Pause between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Where `ip` keeps the names of namespaces.
 const NAMES: &str = "/run/netns";
 
@@ -83,6 +88,24 @@ impl Space {
     pub fn sysctl(&self, key: &str, value: &str) -> Result<(), LabError> {
         let path = format!("/proc/sys/{}", key.replace('.', "/"));
         self.enter(|| std::fs::write(path, value))
+    }
+
+    /// Waits until this many interfaces here speak IPv6: the kernel takes up to a second to notice a new cable.
+    ///
+    /// # Errors
+    /// When they do not in time.
+    pub fn speaks_v6(&self, interfaces: usize) -> Result<(), LabError> {
+        let ready = |table: &str| table.lines().filter(|l| l.starts_with("fe80")).count() >= interfaces;
+        self.enter(|| {
+            let deadline = Instant::now() + NOTICED;
+            while !ready(&std::fs::read_to_string("/proc/thread-self/net/if_inet6")?) {
+                if Instant::now() > deadline {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "no IPv6 here"));
+                }
+                std::thread::sleep(LOOK_EVERY);
+            }
+            Ok(())
+        })
     }
 
     /// Loads rules.
