@@ -1,6 +1,8 @@
 //! The laboratory's networks are what they claim to be: measured through the kernel's own NAT. Needs root.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+// The laboratory is of the world, and so are its tests; the simulator beside it is not.
+#![allow(clippy::disallowed_methods)]
 
 use hive_natlab::{
     Behaviour, Cable, Capture, Case, Filtering, Lab, Mapping, NatKind, Plan, measure, punch, special,
