@@ -29,4 +29,6 @@ pub mod gossip;
 pub mod join;
 pub mod member;
 pub mod notice;
+pub mod reach;
+pub mod relay;
 pub mod work;

@@ -20,6 +20,7 @@ pub const FLOORS: &[(&str, u8)] = &[
     ("hive-authority", 3),
     ("hive-scheduler", 4),
     ("hive-transfer", 4),
+    ("hive-reach", 4),
     ("hive-net", 5),
     ("hive-store", 5),
     ("hive-executor", 5),
@@ -30,6 +31,8 @@ pub const FLOORS: &[(&str, u8)] = &[
     ("hive-api", 8),
     ("hivenode", 9),
     ("hive-natlab", 10),
+    ("hive-swarmlab", 10),
+    ("hive-natmatrix", 10),
     ("netsim", 10),
     ("hive-tests", 10),
 ];
@@ -43,6 +46,7 @@ pub const PURE: &[&str] = &[
     "hive-state",
     "hive-scheduler",
     "hive-transfer",
+    "hive-reach",
 ];
 
 /// Everything that may be below a pure crate, and why it does no harm there.
@@ -141,7 +145,8 @@ pub const SIMULATOR_MAY_USE: &[(&str, &str)] = &[
 
 /// A family of packages and the only crates of ours that may name it.
 pub const DOORS: &[(&str, &[&str])] = &[
-    ("libp2p", &["hive-net"]),
+    // The laboratory of many nodes has libp2p as it comes for a peer to be measured beside.
+    ("libp2p", &["hive-net", "hive-swarmlab"]),
     ("quinn", &["hive-net"]),
     ("wasmtime", &["hive-executor"]),
     ("cranelift", &["hive-executor"]),
@@ -152,7 +157,7 @@ pub const DOORS: &[(&str, &[&str])] = &[
     ("bincode", &["hive-protocol"]),
     ("ed25519-dalek", &["hive-protocol"]),
     ("axum", &["hive-api"]),
-    ("clap", &["hivenode", "netsim"]),
+    ("clap", &["hivenode", "hive-swarmlab", "netsim"]),
 ];
 
 /// Pairs of our crates that must not meet directly, and why.

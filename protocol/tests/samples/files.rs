@@ -2,7 +2,7 @@
 
 use super::{NET, Sample, document, key, message, variant};
 use hive_protocol::{
-    blob::*, bulk::*, codec::CodecError, command::Refusal, file::*, ids::*, keys::Signed, manifest::*,
+    blob::*, bulk::*, reach::*, codec::CodecError, command::Refusal, file::*, ids::*, keys::Signed, manifest::*,
     notice::*, share::FileTicket, time::Timestamp,
 };
 
@@ -240,5 +240,49 @@ fn transport() -> Vec<Sample> {
             },
         ),
         variant("bulk_reply_welcome", &BulkReply::Welcome),
+        message("relay_ask", &hive_protocol::relay::RelayAsk { number: 7 }),
+        message(
+            "relay_info",
+            &hive_protocol::relay::RelayInfo {
+                number: 7,
+                serving: true,
+                reservations: 3,
+                reservations_left: 1021,
+                circuits: 2,
+                circuits_left: 1022,
+                bytes_left: Some(1 << 40),
+                bytes_day: Some(1 << 41),
+                rate: 1_000_000,
+                rate_most: None,
+            },
+        ),
+        message(
+            "reach_ask",
+            &ReachAsk::Another {
+                addr: "/ip4/203.0.113.5/udp/4001/quic-v1".into(),
+                known: vec![NodeId([1; 32]), NodeId([2; 32])],
+            },
+        ),
+        variant(
+            "reach_ask_dial",
+            &ReachAsk::Dial {
+                node: NodeId([3; 32]),
+                addr: "/ip4/203.0.113.5/tcp/4001".into(),
+            },
+        ),
+        message("reach_said", &ReachSaid::Reached { by: NodeId([4; 32]) }),
+        variant(
+            "reach_said_failed",
+            &ReachSaid::Failed {
+                by: NodeId([4; 32]),
+                detail: "no answer".into(),
+            },
+        ),
+        variant(
+            "reach_said_refused",
+            &ReachSaid::Refused {
+                detail: "nobody to ask".into(),
+            },
+        ),
     ]
 }

@@ -1,0 +1,441 @@
+//! The core: takes what was seen, settles what follows from it, gives it out as effects.
+
+use crate::{
+    addr::{self, Carrier},
+    anchors::Anchors,
+    candidates::{Candidates, Source},
+    config::{
+        Config, FIND_FIRST, FIND_LONGEST, FIND_SELDOM, KEEP_WHEN_PUBLIC, PATIENCE, RelayMode, Seed,
+        TEST_AFTER, TEST_EVERY, UNCONFIRMED,
+    },
+    effect::{Effect, Published},
+    input::{Input, PeerFacts},
+    judge,
+    own::Own,
+    publish,
+    report::{Reachability, Serving, ServingWhy},
+    slots::Slots,
+    udp::Udp,
+};
+use hive_protocol::{
+    ids::NodeId,
+    time::{Millis, Timestamp},
+};
+use std::collections::VecDeque;
+
+/// Effects not yet taken. Each settling makes few; a shell that takes none loses the oldest questions, which are
+/// asked again, never what is told once only (those are kept as state and compared).
+const MAX_EFFECTS: usize = 1024;
+
+/// The core. See the crate.
+#[derive(Debug, Clone)]
+pub struct Reach {
+    pub(crate) config: Config,
+    pub(crate) now: Timestamp,
+    pub(crate) own: Own,
+    pub(crate) udp: Udp,
+    pub(crate) candidates: Candidates,
+    pub(crate) slots: Slots,
+    pub(crate) anchors: Anchors,
+    pub(crate) draining: bool,
+    pub(crate) reachability: Reachability,
+    pub(crate) public_since: Option<Timestamp>,
+    /// When a member was connected first.
+    pub(crate) met_since: Option<Timestamp>,
+    pub(crate) tested_at: Option<Timestamp>,
+    pub(crate) test_due: Option<Timestamp>,
+    find_due: Timestamp,
+    find_pause: Millis,
+    pub(crate) told: Told,
+    effects: VecDeque<Effect>,
+}
+
+/// What was said last, so that it is said again only when it changes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Told {
+    pub published: Option<Vec<Published>>,
+    pub kad: Option<bool>,
+    serve: Option<bool>,
+    announce: Option<bool>,
+}
+
+impl Reach {
+    /// A core that knows nothing yet.
+    #[must_use]
+    pub fn new(config: Config, seed: Seed) -> Self {
+        Self {
+            own: Own::new(&config.announce),
+            config,
+            now: Timestamp(0),
+            udp: Udp::default(),
+            candidates: Candidates::default(),
+            slots: Slots::default(),
+            anchors: Anchors::new(seed),
+            draining: false,
+            reachability: Reachability::Unknown,
+            public_since: None,
+            met_since: None,
+            tested_at: None,
+            test_due: None,
+            find_due: Timestamp(0),
+            find_pause: FIND_FIRST,
+            told: Told::default(),
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, now: Timestamp, input: Input) {
+        self.now = self.now.max(now);
+        self.take(input);
+        self.settle();
+    }
+
+    /// The next thing to do.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When to say [`Input::Tick`], if nothing else is said before.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let now = self.now;
+        let relays = self.slots.relays();
+        let own = [
+            self.own.next_expiry(now),
+            self.test_due.filter(|_| self.met_since.is_some()),
+            self.slots.next_due(now),
+            self.anchors.next_due(now),
+            self.wants_relays()
+                .then(|| self.candidates.next_due(now, &relays))
+                .flatten(),
+            self.wants_relays().then_some(self.find_due),
+            self.met_since.map(|at| at + PATIENCE).filter(|at| *at > now),
+            self.own.next_silence(now),
+            self.public_since
+                .map(|at| at + KEEP_WHEN_PUBLIC)
+                .filter(|at| *at > now),
+        ];
+        // Never at once: what could be done now has been done.
+        own.into_iter().flatten().min().map(|at| at.max(now + Millis(50)))
+    }
+
+    fn take(&mut self, input: Input) {
+        let now = self.now;
+        match input {
+            Input::Listening { addr } => {
+                self.own.listening(now, &addr, true);
+                self.addresses_changed();
+            }
+            Input::NotListening { addr } => {
+                self.own.listening(now, &addr, false);
+                self.addresses_changed();
+            }
+            Input::Observed { observer, addr, from } => {
+                let before = self.own.len();
+                self.own.observed(now, observer, &addr, &from, false);
+                if self.own.len() != before {
+                    self.test_soon(TEST_AFTER);
+                }
+            }
+            Input::Reached { by, from, addr } => self.own.came(now, by, &from, addr.as_deref()),
+            Input::Tested {
+                addr,
+                server,
+                reachable,
+                stranger,
+            } => {
+                self.tested_at = Some(now);
+                self.own.tested(now, server, &addr, reachable, stranger);
+            }
+            Input::Mapped { addr, by, life } => {
+                self.own.mapped(now, &addr, by, life);
+                self.test_soon(TEST_AFTER);
+            }
+            Input::MapFailed { by, detail } => self.own.map_failed(by, &detail),
+            Input::Connected { node, addr, dialer } => self.connected(node, &addr, dialer),
+            Input::Disconnected { node } => self.anchors.disconnected(now, &node),
+            Input::DialFailed { node } => self.anchors.dial_failed(now, &node),
+            Input::Tried { addr, reached } => self.udp.tried(&addr, reached),
+            Input::Authorities(all) => self.authorities(&all),
+            Input::Heard(facts) => self.heard(&facts),
+            Input::Found(nodes) => self.found(&nodes),
+            Input::RelayTold { node, rtt_us, load } => self.candidates.told(now, &node, rtt_us, load),
+            Input::RelaySilent { node } => self.candidates.silent(now, &node),
+            Input::Reserved { relay, addr } => {
+                if self.slots.reserved(now, relay, &addr) {
+                    self.candidates.works(now, &relay);
+                }
+            }
+            Input::ReserveFailed { relay, detail } => {
+                if self.slots.failed(&relay) {
+                    self.candidates.refused(now, &relay, &detail);
+                }
+            }
+            Input::ReservationLost { relay, addr } => {
+                self.slots.lost(now, &relay, &addr);
+            }
+            Input::SetMode(mode) => self.config.relay = mode,
+            Input::Drain(on) => self.draining = on,
+            Input::Fresh => {
+                self.test_due = Some(now);
+                self.candidates.ask_again();
+                self.find_due = now;
+            }
+            Input::Tick => {}
+        }
+    }
+
+    fn addresses_changed(&mut self) {
+        self.udp.reset();
+        self.test_soon(TEST_AFTER);
+    }
+
+    fn test_soon(&mut self, after: Millis) {
+        let at = self.now + after;
+        self.test_due = Some(self.test_due.map_or(at, |due| due.min(at)));
+    }
+
+    fn connected(&mut self, node: NodeId, at: &str, dialer: bool) {
+        let now = self.now;
+        if self.met_since.is_none() {
+            self.met_since = Some(now);
+            self.test_soon(TEST_AFTER);
+        }
+        self.anchors.connected(now, node, at);
+        self.udp.connected(at);
+        if dialer {
+            // Where it was dialed is where it listens.
+            self.candidates.seen_at(&node, at);
+            let addrs = self.anchors.addrs(&node);
+            if let Some((node, addr)) = self.udp.try_of(node, at, &addrs) {
+                self.push(Effect::TryUdp { node, addr });
+            }
+        }
+        self.candidates.back(now, &node);
+    }
+
+    fn authorities(&mut self, all: &[NodeId]) {
+        let me = self.config.me;
+        self.anchors
+            .set_authorities(all.iter().copied().filter(|n| *n != me));
+        // They relay unless they say otherwise when asked.
+        for node in all.iter().filter(|n| **n != me) {
+            self.candidates.heard(*node, Source::Authority);
+        }
+    }
+
+    fn heard(&mut self, facts: &PeerFacts) {
+        if facts.node == self.config.me {
+            return;
+        }
+        self.anchors.heard(facts);
+        let node = facts.node;
+        if facts.leaving || !facts.relays {
+            self.candidates.forget(&node);
+        }
+        let source = if self.anchors.is_authority(&node) {
+            Source::Authority
+        } else {
+            Source::Role
+        };
+        if facts.relays && !facts.leaving && self.candidates.heard(node, source) {
+            self.find_pause = FIND_FIRST;
+        }
+        self.candidates
+            .facts(&node, Some(facts.account), facts.score, &facts.addrs);
+    }
+
+    fn found(&mut self, nodes: &[NodeId]) {
+        for node in nodes.iter().filter(|n| **n != self.config.me) {
+            self.candidates.heard(*node, Source::Dht);
+            let addrs = self.anchors.addrs(node);
+            self.candidates.facts(node, None, 0, &addrs);
+        }
+    }
+
+    fn push(&mut self, effect: Effect) {
+        if self.effects.len() >= MAX_EFFECTS {
+            self.effects.pop_front();
+        }
+        self.effects.push_back(effect);
+    }
+
+    /// Whether this node is to be reached through relays.
+    pub(crate) fn wants_relays(&self) -> bool {
+        let now = self.now;
+        if self.config.authority {
+            // All members reach it, or it would be none.
+            return !self.config.direct;
+        }
+        if self.met_since.is_none() {
+            return false;
+        }
+        if !self.config.direct || !self.own.listens() {
+            return true;
+        }
+        let waited = |since: Option<Timestamp>, span: Millis| since.is_some_and(|at| now >= at + span);
+        match self.reachability {
+            // Those without IPv6 need a way, too.
+            Reachability::Public if !judge::public_v4(&self.own, now) => true,
+            // A finding may be a short one: what is kept stays for a while.
+            Reachability::Public => {
+                !self.slots.relays().is_empty() && !waited(self.public_since, KEEP_WHEN_PUBLIC)
+            }
+            Reachability::Private => true,
+            Reachability::Unknown => {
+                self.own.listens_outside() && !judge::flat(&self.own) && waited(self.met_since, PATIENCE)
+            }
+        }
+    }
+
+    /// Whether this node relays for others, and why.
+    pub(crate) fn serving(&self) -> Serving {
+        let (on, why) = match self.config.relay {
+            RelayMode::Off => (false, ServingWhy::Off),
+            RelayMode::On => (true, ServingWhy::Configured),
+            RelayMode::Auto if self.config.authority => (true, ServingWhy::Authority),
+            RelayMode::Auto if self.reachability == Reachability::Public => (true, ServingWhy::Public),
+            RelayMode::Auto => (false, ServingWhy::NotPublic),
+        };
+        Serving {
+            on: on && self.own.listens(),
+            why,
+            draining: self.draining,
+        }
+    }
+
+    /// Whether this node serves the hash table: only if others can dial it, or their tables fill with dead ends.
+    fn kad_server(&self) -> bool {
+        self.config.authority
+            || self.reachability == Reachability::Public
+            || (self.config.direct && self.reachability == Reachability::Unknown && judge::flat(&self.own))
+    }
+
+    /// Draws the consequences, and says those that are new.
+    fn settle(&mut self) {
+        let now = self.now;
+        self.own.expire(now);
+        self.reachability = judge::reachability(&self.own, now);
+        if self.reachability == Reachability::Public {
+            self.public_since.get_or_insert(now);
+        } else {
+            self.public_since = None;
+        }
+        let mut out = Vec::new();
+        self.keep_testing(&mut out);
+        self.keep_relays(&mut out);
+        self.anchors.keep(now, &self.slots.relays(), &mut out);
+        self.say(&mut out);
+        for effect in out {
+            self.push(effect);
+        }
+    }
+
+    fn keep_testing(&mut self, out: &mut Vec<Effect>) {
+        let now = self.now;
+        if self.met_since.is_some() && self.test_due.is_some_and(|at| now >= at) {
+            self.test_due = Some(now + TEST_EVERY);
+            out.push(Effect::Test);
+        }
+    }
+
+    fn keep_relays(&mut self, out: &mut Vec<Effect>) {
+        let now = self.now;
+        if !self.wants_relays() {
+            self.slots.drop_all(out);
+            return;
+        }
+        let kept = self.slots.relays();
+        for (node, addrs) in self.candidates.due(now, &kept) {
+            out.push(Effect::AskRelay { node, addrs });
+        }
+        if now >= self.find_due {
+            let enough = self.candidates.enough(now);
+            self.find_due = now + if enough { FIND_SELDOM } else { self.find_pause };
+            self.find_pause = Millis(self.find_pause.0.saturating_mul(2).min(FIND_LONGEST.0));
+            out.push(Effect::FindRelays);
+        }
+        self.slots.keep(now, &mut self.candidates, out);
+    }
+
+    fn say(&mut self, out: &mut Vec<Effect>) {
+        let serving = self.serving();
+        // A relay and an authority are reached directly even where nobody else is.
+        let direct = self.config.direct || self.config.authority || serving.on;
+        let list = publish::list(&self.own, self.now, direct, self.slots.held());
+        let kad = self.kad_server();
+        let announce = serving.on && !serving.draining;
+        if news(&mut self.told.published, list.clone()) {
+            out.push(Effect::Publish(list));
+        }
+        if news(&mut self.told.kad, kad) {
+            out.push(Effect::KadServer(kad));
+        }
+        if news(&mut self.told.serve, serving.on) {
+            out.push(Effect::Serve(serving.on));
+        }
+        if news(&mut self.told.announce, announce) {
+            out.push(Effect::AnnounceRelay(announce));
+        }
+    }
+
+    /// Panics when the core's own rules are broken.
+    pub fn check_invariants(&self) {
+        self.own.check();
+        self.candidates.check();
+        self.slots.check();
+        self.anchors.check();
+        assert!(self.effects.len() <= MAX_EFFECTS, "too many effects");
+        if let Some(published) = &self.told.published {
+            assert!(
+                published.len() <= crate::config::MAX_PUBLISHED,
+                "too much is told"
+            );
+            assert!(published.iter().all(|p| p.addr.len() <= addr::MAX_TEXT));
+        }
+    }
+}
+
+/// Keeps what is said now; true when it is not what was said last.
+fn news<T: PartialEq>(last: &mut Option<T>, now: T) -> bool {
+    if last.as_ref() == Some(&now) {
+        return false;
+    }
+    *last = Some(now);
+    true
+}
+
+impl Own {
+    /// When an interface that nobody has confirmed begins to count as closed.
+    fn next_silence(&self, now: Timestamp) -> Option<Timestamp> {
+        let silent = self
+            .iter()
+            .filter_map(|(_, row)| row.listening.map(|at| at + UNCONFIRMED));
+        silent.filter(|at| *at > now).min()
+    }
+
+    /// Over which carrier translation shows best.
+    pub(crate) fn telling_carrier(&self) -> Carrier {
+        let seen = |carrier| {
+            self.iter()
+                .any(|(_, r)| r.direct.carrier == carrier && !r.seen.is_empty())
+        };
+        if seen(Carrier::Quic) {
+            Carrier::Quic
+        } else {
+            Carrier::Tcp
+        }
+    }
+}
+
+#[cfg(test)]
+impl Reach {
+    /// Another seed for the choice of anchors.
+    pub(crate) fn anchors_seed(&mut self, seed: u64) {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        self.anchors = Anchors::new(Seed(bytes));
+        self.anchors.set_authorities([crate::tests::node(1)].into_iter());
+    }
+}

@@ -1,0 +1,270 @@
+//! Where a node can stand: public, behind routers of each kind, in a site, alone.
+
+use super::*;
+use crate::{Filtering, MappedBy, Mapping, Reachability, ServingWhy};
+
+fn test(rig: &mut Rig, n: u16, addr: &str, reachable: bool, stranger: bool) {
+    rig.tell(Input::Tested {
+        addr: addr.to_owned(),
+        server: node(n),
+        reachable,
+        stranger,
+    });
+}
+
+#[test]
+fn a_public_node_serves_everybody() {
+    let mut rig = Rig::new(|_| {});
+    rig.listening(WAN).listening("/ip4/127.0.0.1/tcp/4001");
+    rig.tell(Input::Authorities(vec![node(1)]))
+        .connected(1, HOP)
+        .observed(1, HOP, WAN);
+    assert_eq!(rig.reach.report().mapping, Mapping::None);
+    assert_eq!(rig.reach.report().reachability, Reachability::Unknown);
+    rig.pass(Millis::secs(2));
+    assert!(rig.taken().contains(&Effect::Test));
+    test(&mut rig, 1, WAN, true, false);
+    let report = rig.reach.report();
+    assert_eq!(report.reachability, Reachability::Public);
+    assert!(report.kad_server && report.serving.on);
+    assert_eq!(report.serving.why, ServingWhy::Public);
+    assert_eq!(rig.published(), [WAN], "loopback is nobody else's");
+    let effects = rig.taken();
+    for wanted in [
+        Effect::KadServer(true),
+        Effect::Serve(true),
+        Effect::AnnounceRelay(true),
+    ] {
+        assert!(effects.contains(&wanted), "{wanted:?}");
+    }
+    assert!(reserves(&effects).is_empty());
+    rig.tell(Input::SetMode(RelayMode::Off));
+    assert_eq!(rig.taken(), [Effect::Serve(false), Effect::AnnounceRelay(false)]);
+}
+
+#[test]
+fn a_confirmation_ends_without_new_success_and_after_two_failures_at_once() {
+    let mut rig = Rig::new(|_| {});
+    rig.listening(WAN).connected(1, HOP).observed(1, HOP, WAN);
+    test(&mut rig, 1, WAN, true, true);
+    assert_eq!(rig.reach.report().reachability, Reachability::Public);
+    rig.pass(Millis::mins(41));
+    assert_ne!(
+        rig.reach.report().reachability,
+        Reachability::Public,
+        "nobody has said so again"
+    );
+    assert!(
+        rig.taken().iter().filter(|e| **e == Effect::Test).count() >= 3,
+        "it was asked for"
+    );
+    test(&mut rig, 1, WAN, true, true);
+    assert_eq!(rig.reach.report().reachability, Reachability::Public);
+    rig.pass(Millis::secs(1));
+    test(&mut rig, 2, WAN, false, true);
+    assert_eq!(
+        rig.reach.report().reachability,
+        Reachability::Public,
+        "one may be mistaken"
+    );
+    test(&mut rig, 3, WAN, false, true);
+    assert_eq!(rig.reach.report().reachability, Reachability::Private);
+    assert!(!rig.reach.report().kad_server && !rig.reach.report().serving.on);
+}
+
+#[test]
+fn routers_are_told_apart_by_two_observers() {
+    let mut rig = Rig::behind_nat();
+    assert_eq!(rig.reach.report().mapping, Mapping::OneObserver);
+    assert_eq!(rig.reach.report().reachability, Reachability::Private);
+    assert!(!rig.reach.report().kad_server, "a dead end for others");
+    rig.observed(2, "/ip4/198.51.100.2/udp/1/quic-v1", WAN);
+    assert_eq!(rig.reach.report().mapping, Mapping::EndpointIndependent);
+    rig.observed(
+        2,
+        "/ip4/198.51.100.2/udp/1/quic-v1",
+        "/ip4/203.0.113.9/udp/61000/quic-v1",
+    );
+    assert_eq!(
+        rig.reach.report().mapping,
+        Mapping::EndpointDependent,
+        "what it said before is over"
+    );
+}
+
+#[test]
+fn a_router_that_lets_in_whom_was_spoken_to_is_not_public() {
+    let mut rig = Rig::behind_nat();
+    test(&mut rig, 1, WAN, true, false);
+    let report = rig.reach.report();
+    assert_eq!(
+        (report.reachability, report.filtering),
+        (Reachability::Private, Filtering::Address)
+    );
+    assert!(!rig.published().contains(&WAN.to_owned()));
+    test(&mut rig, 2, WAN, true, true);
+    let report = rig.reach.report();
+    assert_eq!(
+        (report.reachability, report.filtering),
+        (Reachability::Public, Filtering::Open)
+    );
+    assert_eq!(
+        rig.published().first().map(String::as_str),
+        Some(WAN),
+        "the useful one first"
+    );
+}
+
+#[test]
+fn strangers_that_come_in_prove_an_address() {
+    let mut rig = Rig::behind_nat();
+    let at = "/ip4/203.0.113.9/tcp/4001";
+    let came = |rig: &mut Rig, n: u16, from: &str, addr: &str| {
+        rig.tell(Input::Reached {
+            by: node(n),
+            from: from.to_owned(),
+            addr: Some(addr.to_owned()),
+        });
+    };
+    came(&mut rig, 5, "/ip4/198.51.100.2/tcp/1", at);
+    assert_eq!(
+        rig.reach.report().reachability,
+        Reachability::Private,
+        "where it dialed is its word alone"
+    );
+    came(&mut rig, 6, "/ip4/198.51.100.3/tcp/1", at);
+    assert_eq!(
+        rig.reach.report().reachability,
+        Reachability::Private,
+        "the same owner, perhaps"
+    );
+    came(&mut rig, 7, "/ip4/192.0.2.3/tcp/1", at);
+    assert_eq!(rig.reach.report().reachability, Reachability::Public);
+    // What another observer sees as well needs one stranger only.
+    let mut rig = Rig::behind_nat();
+    came(&mut rig, 5, "/ip4/198.51.100.2/tcp/1", WAN);
+    assert_eq!(rig.reach.report().reachability, Reachability::Public);
+}
+
+#[test]
+fn a_mapped_port_is_told_at_once_and_counts_when_somebody_came_through() {
+    let mut rig = Rig::behind_nat();
+    let (addr, life) = ("/ip4/203.0.113.9/udp/7777/quic-v1".to_owned(), Millis::mins(30));
+    rig.tell(Input::Mapped {
+        addr: addr.clone(),
+        by: MappedBy::Upnp,
+        life,
+    });
+    assert_eq!(rig.published().first(), Some(&addr));
+    assert_eq!(rig.reach.report().reachability, Reachability::Private);
+    test(&mut rig, 1, &addr, true, false);
+    assert_eq!(rig.reach.report().reachability, Reachability::Public);
+    rig.tell(Input::MapFailed {
+        by: MappedBy::Upnp,
+        detail: "gone".to_owned(),
+    });
+    assert_eq!(
+        rig.reach.report().reachability,
+        Reachability::Private,
+        "it was the mapping's"
+    );
+    // A mapping at a router that is behind another one leads nowhere.
+    rig.tell(Input::Mapped {
+        addr: "/ip4/100.64.0.3/tcp/1".to_owned(),
+        by: MappedBy::Pcp,
+        life,
+    });
+    assert!(!rig.published().iter().any(|a| a.contains("100.64")));
+}
+
+#[test]
+fn a_site_without_routers_needs_no_relay_and_has_a_hash_table() {
+    let mut rig = Rig::new(|_| {});
+    rig.listening(LAN)
+        .listening(LAN_TCP)
+        .tell(Input::Authorities(vec![node(1)]));
+    rig.connected(1, "/ip4/192.168.1.1/udp/4001/quic-v1");
+    rig.observed(1, "/ip4/192.168.1.1/udp/4001/quic-v1", LAN);
+    rig.pass(Millis::mins(2));
+    let report = rig.reach.report();
+    assert!(report.kad_server && !report.serving.on);
+    assert!(reserves(&rig.taken()).is_empty());
+    assert_eq!(rig.published(), [LAN, LAN_TCP]);
+}
+
+#[test]
+fn loopback_meshes_stay_as_they_are() {
+    let mut rig = Rig::new(|c| c.authority = true);
+    let (a, b) = ("/ip4/127.0.0.1/udp/4001/quic-v1", "/ip4/127.0.0.1/tcp/4001");
+    rig.listening(a)
+        .listening(b)
+        .connected(1, "/ip4/127.0.0.1/tcp/9")
+        .pass(Millis::mins(1));
+    assert_eq!(rig.published(), [a, b]);
+    let report = rig.reach.report();
+    assert!(
+        report.kad_server && report.serving.on,
+        "an authority relays: all members reach it"
+    );
+    assert_eq!(report.serving.why, ServingWhy::Authority);
+}
+
+#[test]
+fn a_node_that_listens_nowhere_or_wants_no_direct_connections_is_reached_through_relays() {
+    for (listens, direct) in [(false, true), (true, false)] {
+        let mut rig = Rig::new(|c| c.direct = direct);
+        if listens {
+            rig.listening("/ip4/127.0.0.1/tcp/4001");
+        }
+        rig.tell(Input::Authorities(vec![node(1)]))
+            .connected(1, "/ip4/127.0.0.1/tcp/9");
+        assert_eq!(reserves(&rig.taken()), [node(1)]);
+        rig.reserved(1);
+        assert_eq!(rig.published(), [circuit(node(1))]);
+    }
+}
+
+#[test]
+fn a_new_address_makes_everything_new() {
+    let mut rig = Rig::behind_nat();
+    test(&mut rig, 2, WAN, true, true);
+    assert_eq!(rig.reach.report().reachability, Reachability::Public);
+    rig.tell(Input::NotListening { addr: LAN.to_owned() });
+    assert_eq!(
+        rig.reach.report().reachability,
+        Reachability::Public,
+        "TCP listens there still"
+    );
+    rig.tell(Input::NotListening {
+        addr: LAN_TCP.to_owned(),
+    });
+    rig.listening("/ip4/10.9.9.9/udp/4001/quic-v1");
+    assert_ne!(rig.reach.report().reachability, Reachability::Public);
+    rig.taken();
+    rig.pass(Millis::secs(2));
+    assert!(rig.taken().contains(&Effect::Test), "tested again");
+}
+
+#[test]
+fn ipv6_alone_is_not_everybody() {
+    let mut rig = Rig::behind_nat();
+    let six = "/ip6/2001:db8::7/udp/4001/quic-v1";
+    rig.listening(six);
+    test(&mut rig, 1, six, true, false);
+    assert_eq!(rig.reach.report().reachability, Reachability::Public);
+    rig.reserved(1).pass(Millis::mins(10));
+    assert!(
+        rig.published().contains(&circuit(node(1))),
+        "for those without IPv6"
+    );
+    assert_eq!(rig.published().first().map(String::as_str), Some(six));
+}
+
+#[test]
+fn what_the_operator_announces_is_told_and_believed() {
+    let at = "/dns4/node.example/tcp/4001";
+    let mut rig = Rig::new(|c| c.announce = vec![at.to_owned(), "nonsense".to_owned()]);
+    rig.listening(LAN);
+    assert_eq!(rig.published(), [at, LAN]);
+    assert_eq!(rig.reach.report().reachability, Reachability::Public);
+}
