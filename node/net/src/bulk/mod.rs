@@ -16,7 +16,7 @@ mod links;
 mod open;
 mod socket;
 mod stream;
-mod tls;
+pub(crate) mod tls;
 
 pub use inbound::BulkInbound;
 pub use stream::{BulkPath, BulkReader, BulkStream, BulkWriter};
@@ -93,7 +93,7 @@ pub(crate) async fn start(
     let BulkListen::Port(port) = listen else {
         return Ok(());
     };
-    let tls = tls::Tls::new(key)?;
+    let tls = tls::Tls::new(key, tls::ALPN)?;
     let (mut listeners, mut doors) = (Vec::new(), Vec::new());
     for ip in uncovered(&ips) {
         let wanted = SocketAddr::new(ip, port);

@@ -1,7 +1,7 @@
-//! TLS 1.3 of bulk connections: both sides prove their node keys.
+//! TLS 1.3 of bulk connections, and of mesh connections that are not QUIC: both sides prove their node keys.
 //!
 //! The certificates are those of the libp2p TLS specification: self-signed with a key made for the purpose, which
-//! the node key signs. The mesh's own TLS prefers ChaCha20, which costs twice the CPU of AES-GCM on machines with
+//! the node key signs. libp2p itself prefers ChaCha20, which costs twice the CPU of AES-GCM on machines with
 //! instructions for it; here AES-GCM comes first.
 
 use crate::{error::NetError, names};
@@ -24,8 +24,8 @@ use rustls::{
 };
 use std::sync::Arc;
 
-/// Names the protocol in the handshake, so that no other service takes part in one by mistake.
-const ALPN: &[u8] = b"hive-bulk/1";
+/// Names bulk connections in the handshake, so that no other service takes part in one by mistake.
+pub(super) const ALPN: &[u8] = b"hive-bulk/1";
 
 /// Both halves of a node's TLS.
 pub(crate) struct Tls {
@@ -34,8 +34,8 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// Makes the node's certificate.
-    pub(crate) fn new(key: &Keypair) -> Result<Self, NetError> {
+    /// Makes the node's certificate, for a service of this name.
+    pub(crate) fn new(key: &Keypair, alpn: &[u8]) -> Result<Self, NetError> {
         let (certificate, secret) = certificate::generate(key).map_err(|e| setup(&e))?;
         let secret = aws_lc_rs::sign::any_supported_type(&secret).map_err(|e| setup(&e))?;
         let ours = Arc::new(SingleCertAndKey::from(CertifiedKey::new(
@@ -49,7 +49,7 @@ impl Tls {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(NodeKey { expected: None }))
             .with_client_cert_resolver(Arc::clone(&ours) as _);
-        client.alpn_protocols = vec![ALPN.to_vec()];
+        client.alpn_protocols = vec![alpn.to_vec()];
         client.enable_sni = false;
         client.resumption = Resumption::disabled();
         let mut server = ServerConfig::builder_with_provider(provider)
@@ -57,7 +57,7 @@ impl Tls {
             .map_err(|e| setup(&e))?
             .with_client_cert_verifier(Arc::new(NodeKey { expected: None }))
             .with_cert_resolver(ours);
-        server.alpn_protocols = vec![ALPN.to_vec()];
+        server.alpn_protocols = vec![alpn.to_vec()];
         // Nothing is resumed: the token would have to be checked again all the same.
         server.send_tls13_tickets = 0;
         server.session_storage = Arc::new(NoServerSessionStorage {});
@@ -70,6 +70,11 @@ impl Tls {
     /// For the side that is connected to.
     pub(crate) fn server(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.server)
+    }
+
+    /// For the side that connects and looks for itself whom it has met: takes every node.
+    pub(crate) fn anyone(&self) -> Arc<ClientConfig> {
+        Arc::new(self.client.clone())
     }
 
     /// For the side that connects: takes no other node than this one.
@@ -107,7 +112,7 @@ fn provider() -> CryptoProvider {
 
 fn setup(e: &dyn std::fmt::Display) -> NetError {
     NetError::Setup {
-        detail: format!("TLS of bulk connections: {e}"),
+        detail: format!("TLS: {e}"),
     }
 }
 

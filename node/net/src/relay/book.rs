@@ -1,192 +1,62 @@
 //! What a relay has promised to whom, and what may still pass. Pure: time comes as an argument, bytes never come.
 
+use super::{
+    bucket::{Bucket, Speed},
+    limits::{RelayCounts, RelayLimits},
+    terms::{CircuitId, Cut, Direction, Pass, Refusal},
+    users::{Block, Users, block},
+};
 use hive_protocol::ids::NodeId;
-use std::{collections::BTreeMap, net::IpAddr, ops::Add, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-/// Bytes read from a circuit at once where a limit is set: what is read beyond a limit at most.
+/// Bytes read from a circuit at once where a limit is near: what is read beyond a limit at most.
 pub(super) const PIECE: usize = 16 << 10;
-/// How far ahead of its rate a circuit may be.
-const BURST: Duration = Duration::from_millis(500);
-/// Peers whose bytes of the day are remembered. More are counted against the day of all alone.
-const MAX_DAY_PEERS: usize = 16_384;
-const DAY: Duration = Duration::from_secs(24 * 3600);
+/// The smallest piece of a slow circuit: below that the work for each piece would be all there is.
+const SMALL_PIECE: usize = 1 << 10;
+/// Bytes read at once while no limit is near: large reads are what makes a relay cheap.
+pub(super) const LARGE_PIECE: usize = 128 << 10;
+/// A circuit on which nothing is said for so long is ended; nodes on a living one say something every ten seconds.
+pub(super) const SILENCE: Duration = Duration::from_secs(120);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How much a relay gives. Rates are bytes a second; 0 is no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RelayLimits {
-    /// Nodes that may be reachable through this relay at a time.
-    pub reservations: usize,
-    /// The same for one address block (a /24 of IPv4, a /48 of IPv6).
-    pub reservations_per_block: usize,
-    /// How long a reservation lasts unless it is renewed.
-    pub reservation_life: Duration,
-    /// Circuits at a time.
-    pub circuits: usize,
-    /// Circuits at a time of which one node is an end.
-    pub circuits_per_peer: usize,
-    /// How long a circuit lasts.
-    pub circuit_life: Duration,
-    /// Bytes each way of one circuit; 0 is no limit.
-    pub circuit_bytes: u64,
-    /// Bytes a second of one circuit, both ways together.
-    pub circuit_rate: u64,
-    /// Bytes a second of all circuits.
-    pub total_rate: u64,
-    /// Bytes a day one node's circuits may carry; 0 is no limit.
-    pub peer_day: u64,
-    /// Bytes a day of all circuits; 0 is no limit.
-    pub total_day: u64,
-}
-
-impl Default for RelayLimits {
-    fn default() -> Self {
-        Self {
-            reservations: 1024,
-            reservations_per_block: 128,
-            reservation_life: Duration::from_secs(3600),
-            circuits: 1024,
-            circuits_per_peer: 64,
-            // A circuit carries work for as long as it takes; it upgrades to a direct path by itself.
-            circuit_life: DAY,
-            circuit_bytes: 0,
-            circuit_rate: 0,
-            total_rate: 0,
-            peer_day: 0,
-            total_day: 0,
-        }
-    }
-}
-
-/// Why a relay does not do what it was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// The relay is being shut down.
-    Draining,
-    /// All reservations are taken, or all of this address block.
-    Reservations,
-    /// All circuits are taken, or all of one of the two.
-    Circuits,
-    /// The day's bytes are used up.
-    Day,
-    /// The destination has no reservation here.
-    NoReservation,
-    /// To oneself.
-    Loop,
-}
-
-/// Which way bytes go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
-    /// From who opened the circuit.
-    Forth,
-    /// Towards who opened it.
-    Back,
-}
-
-/// What becomes of bytes that were read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pass {
-    /// So many of them go on, after this time; they are counted. The rest is over a limit.
-    On {
-        /// At most what was asked for.
-        bytes: u64,
-        /// Zero without a rate, or below it.
-        after: Duration,
-    },
-    /// None of them: the circuit ends, and why.
-    Over(&'static str),
-}
-
-/// Names a circuit of this relay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct CircuitId(u64);
-
-/// A rate, kept by telling everyone in turn when to go: what is taken ahead is waited for, so that those who share it
-/// are served in the order they ask. Half a second's worth may go at once.
-#[derive(Debug, Clone, Copy)]
-struct Bucket {
-    rate: u64,
-    /// When everything taken so far has been worked off.
-    free_at: Duration,
-}
-
-impl Bucket {
-    const fn new(rate: u64) -> Self {
-        Self {
-            rate,
-            free_at: Duration::ZERO,
-        }
-    }
-
-    /// Takes bytes; returns how long to wait before they go.
-    fn take(&mut self, now: Duration, bytes: u64) -> Duration {
-        if self.rate == 0 {
-            return Duration::ZERO;
-        }
-        let micros = u128::from(bytes) * 1_000_000 / u128::from(self.rate);
-        let cost = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
-        self.free_at = self.free_at.max(now).saturating_add(cost);
-        self.free_at.saturating_sub(now).saturating_sub(BURST)
-    }
-}
+/// An end of a circuit and the address block it is in.
+pub(super) type End = (NodeId, Block);
 
 #[derive(Debug, Clone)]
-struct Circuit {
-    from: NodeId,
-    to: NodeId,
-    ends: Duration,
-    passed: [u64; 2],
+pub(super) struct Circuit {
+    pub from: End,
+    pub to: End,
+    pub since: Duration,
+    pub passed: [u64; 2],
+    /// When a byte last went either way.
+    last: Duration,
     bucket: Bucket,
-}
-
-/// Counters since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RelayCounts {
-    /// Reservations now.
-    pub reservations: u64,
-    /// Circuits now.
-    pub circuits: u64,
-    /// Reservations given, renewals included.
-    pub reserved: u64,
-    /// Circuits opened.
-    pub opened: u64,
-    /// Requests refused.
-    pub refused: u64,
-    /// Circuits ended because of a limit.
-    pub cut: u64,
-    /// Bytes passed on.
-    pub bytes: u64,
+    pub tcp: bool,
 }
 
 /// The relay's book. `now` is the time since the relay started and never goes back.
 #[derive(Debug)]
 pub(super) struct Book {
-    limits: RelayLimits,
-    reservations: BTreeMap<NodeId, (Duration, Block)>,
-    circuits: BTreeMap<CircuitId, Circuit>,
+    pub(super) limits: RelayLimits,
+    pub(super) reservations: BTreeMap<NodeId, (Duration, Block)>,
+    pub(super) circuits: BTreeMap<CircuitId, Circuit>,
     next: u64,
     bucket: Bucket,
     day: u64,
-    today: u64,
-    peers_today: BTreeMap<NodeId, u64>,
-    draining: bool,
+    pub(super) today: u64,
+    pub(super) users: Users,
+    pub(super) speed: Speed,
+    pub(super) draining: bool,
     counts: RelayCounts,
 }
 
-/// An address block: one network of one customer, usually.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Block([u8; 7]);
-
-fn block(address: IpAddr) -> Block {
-    let mut out = [0; 7];
-    match address.to_canonical() {
-        IpAddr::V4(v4) => out[1..4].copy_from_slice(&v4.octets()[..3]),
-        IpAddr::V6(v6) => {
-            out[0] = 6;
-            out[1..].copy_from_slice(&v6.octets()[..6]);
-        }
+/// What is left of a limit; 0 is none.
+pub(super) const fn left(most: u64, used: u64) -> u64 {
+    if most == 0 {
+        u64::MAX
+    } else {
+        most.saturating_sub(used)
     }
-    Block(out)
 }
 
 impl Book {
@@ -196,10 +66,11 @@ impl Book {
             reservations: BTreeMap::new(),
             circuits: BTreeMap::new(),
             next: 0,
-            bucket: Bucket::new(limits.total_rate),
+            bucket: Bucket::default(),
             day: 0,
             today: 0,
-            peers_today: BTreeMap::new(),
+            users: Users::default(),
+            speed: Speed::default(),
             draining: false,
             counts: RelayCounts::default(),
         }
@@ -207,6 +78,11 @@ impl Book {
 
     pub(super) const fn limits(&self) -> &RelayLimits {
         &self.limits
+    }
+
+    /// Other limits from now on; what is over them ends at its next byte, reservations at their next renewal.
+    pub(super) const fn set_limits(&mut self, limits: RelayLimits) {
+        self.limits = limits;
     }
 
     pub(super) fn counts(&self) -> RelayCounts {
@@ -217,14 +93,53 @@ impl Book {
         }
     }
 
-    /// Nothing new from now on; what there is goes on.
-    pub(super) const fn drain(&mut self) {
-        self.draining = true;
+    pub(super) const fn counts_mut(&mut self) -> &mut RelayCounts {
+        &mut self.counts
+    }
+
+    /// Nothing new from now on, or new ones again; what there is goes on.
+    pub(super) const fn drain(&mut self, draining: bool) {
+        self.draining = draining;
     }
 
     fn refuse<T>(&mut self, why: Refusal) -> Result<T, Refusal> {
-        self.counts.refused += 1;
+        let counts = &mut self.counts;
+        counts.refused += 1;
+        *match why {
+            Refusal::Draining => &mut counts.refused_draining,
+            Refusal::Reservations => &mut counts.refused_reservations,
+            Refusal::Circuits => &mut counts.refused_circuits,
+            Refusal::Day => &mut counts.refused_day,
+            Refusal::NoReservation => &mut counts.refused_no_reservation,
+            Refusal::Denied => &mut counts.refused_denied,
+            Refusal::Rate => &mut counts.refused_rate,
+        } += 1;
         Err(why)
+    }
+
+    /// Counts what is refused before the book is asked.
+    pub(super) fn denied(&mut self) -> Refusal {
+        let _ = self.refuse::<()>(Refusal::Denied);
+        Refusal::Denied
+    }
+
+    /// Counts a request for which there was no place.
+    pub(super) fn overrun(&mut self) -> Refusal {
+        let _ = self.refuse::<()>(Refusal::Rate);
+        Refusal::Rate
+    }
+
+    /// Whether a node may ask for anything now, from this address; false is a refusal that needs no answer.
+    pub(super) fn asks(&mut self, now: Duration, peer: NodeId, from: IpAddr) -> Result<(), Refusal> {
+        self.tidy(now);
+        if self
+            .users
+            .ask(now, peer, block(from), self.limits.requests_per_minute)
+        {
+            Ok(())
+        } else {
+            self.refuse(Refusal::Rate)
+        }
     }
 
     /// Makes a node reachable through this relay, or renews that. Returns how long it lasts.
@@ -232,7 +147,7 @@ impl Book {
         if self.draining {
             return self.refuse(Refusal::Draining);
         }
-        self.reservations.retain(|_, (ends, _)| *ends > now);
+        self.tidy(now);
         let block = block(from);
         let others = || self.reservations.iter().filter(|(p, _)| **p != peer);
         let full = others().count() >= self.limits.reservations;
@@ -241,110 +156,190 @@ impl Book {
         if full || crowded {
             return self.refuse(Refusal::Reservations);
         }
-        let ends = now.add(self.limits.reservation_life);
+        let ends = now.saturating_add(self.limits.reservation_life);
         self.reservations.insert(peer, (ends, block));
         self.counts.reserved += 1;
         Ok(self.limits.reservation_life)
     }
 
-    /// The last connection to a node is gone, and with it its reservation.
+    /// The connection a node has reserved on is gone, and with it its reservation.
     pub(super) fn gone(&mut self, peer: &NodeId) {
         self.reservations.remove(peer);
     }
 
-    /// Opens a circuit.
-    pub(super) fn connect(&mut self, now: Duration, from: NodeId, to: NodeId) -> Result<CircuitId, Refusal> {
+    /// Opens a circuit from a node at this address; `tcp` says that it connects two TCP connections.
+    pub(super) fn connect(
+        &mut self,
+        now: Duration,
+        from: (NodeId, IpAddr),
+        to: NodeId,
+        tcp: bool,
+    ) -> Result<CircuitId, Refusal> {
         if self.draining {
             return self.refuse(Refusal::Draining);
         }
-        if from == to {
-            return self.refuse(Refusal::Loop);
+        if from.0 == to {
+            return self.refuse(Refusal::Denied);
         }
-        if self.reservations.get(&to).is_none_or(|(ends, _)| *ends <= now) {
+        self.tidy(now);
+        let Some((_, to_block)) = self.reservations.get(&to) else {
             return self.refuse(Refusal::NoReservation);
-        }
-        let of = |peer: NodeId| {
-            let mine = self.circuits.values().filter(|c| c.from == peer || c.to == peer);
-            mine.count()
         };
-        let most = self.limits.circuits_per_peer;
-        if self.circuits.len() >= self.limits.circuits || of(from) >= most || of(to) >= most {
+        let (from, to) = ((from.0, block(from.1)), (to, *to_block));
+        if self.circuits.len() >= self.limits.circuits || !self.users.room(&self.limits, now, from, to) {
             return self.refuse(Refusal::Circuits);
         }
-        self.turn_day(now);
-        if self.left_today(&from, &to) == 0 {
+        if self.left_today(from, to) == 0 {
             return self.refuse(Refusal::Day);
         }
         self.next += 1;
         let id = CircuitId(self.next);
+        self.users.opened(from, to);
         self.circuits.insert(
             id,
             Circuit {
                 from,
                 to,
-                ends: now.add(self.limits.circuit_life),
+                since: now,
                 passed: [0; 2],
-                bucket: Bucket::new(self.limits.circuit_rate),
+                last: now,
+                bucket: Bucket::default(),
+                tcp,
             },
         );
         self.counts.opened += 1;
+        self.counts.opened_tcp += u64::from(tcp);
         Ok(id)
     }
 
-    /// A circuit has ended.
+    /// A circuit has ended by itself.
     pub(super) fn end(&mut self, id: CircuitId) {
-        self.circuits.remove(&id);
+        if let Some(circuit) = self.circuits.remove(&id) {
+            self.users.closed(circuit.from, circuit.to);
+        }
+    }
+
+    /// Ends a circuit, and says for which reason in the counters; nothing when it has ended already.
+    pub(super) fn cut(&mut self, id: CircuitId, why: Cut) {
+        if !self.circuits.contains_key(&id) {
+            return;
+        }
+        self.end(id);
+        let counts = &mut self.counts;
+        counts.cut += 1;
+        match why {
+            Cut::Bytes => counts.cut_bytes += 1,
+            Cut::Day => counts.cut_day += 1,
+            Cut::Time => counts.cut_time += 1,
+            Cut::Stalled => counts.cut_stalled += 1,
+            Cut::Idle => counts.cut_idle += 1,
+            Cut::Drained => counts.cut_drained += 1,
+            Cut::Gone => {}
+        }
+    }
+
+    /// Ends all circuits; says how many there were.
+    pub(super) fn cut_all(&mut self) -> usize {
+        let all: Vec<CircuitId> = self.circuits.keys().copied().collect();
+        for id in &all {
+            self.cut(*id, Cut::Drained);
+        }
+        all.len()
+    }
+
+    /// When a circuit that says nothing more is over: by its own time, or by silence.
+    pub(super) fn until(&self, id: CircuitId) -> Option<Duration> {
+        let circuit = self.circuits.get(&id)?;
+        let silent = circuit.last.saturating_add(SILENCE);
+        Some(silent.min(circuit.since.saturating_add(self.limits.circuit_life)))
+    }
+
+    /// Ends a circuit that is over; says whether it was.
+    pub(super) fn lapse(&mut self, now: Duration, id: CircuitId) -> Option<Cut> {
+        let Some(circuit) = self.circuits.get(&id) else {
+            return Some(Cut::Gone);
+        };
+        let why = if now >= circuit.since.saturating_add(self.limits.circuit_life) {
+            Cut::Time
+        } else if now >= circuit.last.saturating_add(SILENCE) {
+            Cut::Idle
+        } else {
+            return None;
+        };
+        self.cut(id, why);
+        Some(why)
+    }
+
+    /// How many bytes to read next: many while no limit is near, never more than a piece beyond what may pass.
+    pub(super) fn piece(&self, id: CircuitId, way: Direction) -> usize {
+        let Some(circuit) = self.circuits.get(&id) else {
+            return SMALL_PIECE;
+        };
+        let rate = self.limits.slowest();
+        if rate > 0 {
+            // A quarter second's worth at most, so that pauses stay short.
+            let quarter = usize::try_from(rate / 4).unwrap_or(usize::MAX);
+            return quarter.clamp(SMALL_PIECE, PIECE);
+        }
+        let left = self.left_of(circuit, way);
+        if left > LARGE_PIECE as u64 * 4 {
+            LARGE_PIECE
+        } else {
+            PIECE
+        }
+    }
+
+    fn left_of(&self, circuit: &Circuit, way: Direction) -> u64 {
+        let way = usize::from(way == Direction::Back);
+        let passed = circuit.passed.get(way).copied().unwrap_or(u64::MAX);
+        left(self.limits.circuit_bytes, passed).min(self.left_today(circuit.from, circuit.to))
     }
 
     /// Asks what becomes of bytes read from one end.
     pub(super) fn pass(&mut self, now: Duration, id: CircuitId, way: Direction, read: u64) -> Pass {
         self.turn_day(now);
         let Some(circuit) = self.circuits.get(&id) else {
-            return Pass::Over("the circuit has ended");
+            return Pass::Over(Cut::Gone);
         };
         let (from, to) = (circuit.from, circuit.to);
-        let way = usize::from(way == Direction::Back);
-        let passed = circuit.passed.get(way).copied().unwrap_or(u64::MAX);
-        let cap = match self.limits.circuit_bytes {
-            0 => u64::MAX,
-            most => most.saturating_sub(passed),
-        };
-        let day = self.left_today(&from, &to);
-        let over = if now >= circuit.ends {
-            Some("its time is over")
-        } else if cap == 0 {
-            Some("its bytes are used up")
-        } else if day == 0 {
-            Some("the day's bytes are used up")
+        let bytes = read.min(self.left_of(circuit, way));
+        let over = if now >= circuit.since.saturating_add(self.limits.circuit_life) {
+            Some(Cut::Time)
+        } else if bytes < read && self.left_today(from, to) == bytes {
+            Some(Cut::Day)
+        } else if bytes < read {
+            Some(Cut::Bytes)
         } else {
             None
         };
-        if let Some(why) = over {
-            self.counts.cut += 1;
-            self.circuits.remove(&id);
+        if let Some(why) = over
+            && (bytes == 0 || why == Cut::Time)
+        {
+            self.cut(id, why);
             return Pass::Over(why);
         }
-        let bytes = read.min(cap).min(day);
-        let mut after = self.bucket.take(now, bytes);
+        let mut after = self.bucket.take(now, bytes, self.limits.total_rate);
+        after = after.max(self.users.charge(&self.limits, now, from, to, bytes));
         if let Some(circuit) = self.circuits.get_mut(&id) {
-            after = after.max(circuit.bucket.take(now, bytes));
-            if let Some(sum) = circuit.passed.get_mut(way) {
+            after = after.max(circuit.bucket.take(now, bytes, self.limits.circuit_rate));
+            circuit.last = now.saturating_add(after);
+            if let Some(sum) = circuit.passed.get_mut(usize::from(way == Direction::Back)) {
                 *sum = sum.saturating_add(bytes);
             }
         }
         self.counts.bytes = self.counts.bytes.saturating_add(bytes);
         self.today = self.today.saturating_add(bytes);
-        for peer in [from, to] {
-            if self.peers_today.len() < MAX_DAY_PEERS || self.peers_today.contains_key(&peer) {
-                let sum = self.peers_today.entry(peer).or_default();
-                *sum = sum.saturating_add(bytes);
-            }
-        }
-        if bytes < read {
-            self.counts.cut += 1;
-            self.circuits.remove(&id);
+        self.speed.add(now, bytes);
+        if let Some(why) = over {
+            self.cut(id, why);
         }
         Pass::On { bytes, after }
+    }
+
+    /// Forgets what is over.
+    pub(super) fn tidy(&mut self, now: Duration) {
+        self.turn_day(now);
+        self.reservations.retain(|_, (ends, _)| *ends > now);
     }
 
     fn turn_day(&mut self, now: Duration) {
@@ -352,25 +347,12 @@ impl Book {
         if day != self.day {
             self.day = day;
             self.today = 0;
-            self.peers_today.clear();
+            self.users.new_day(now);
         }
     }
 
-    fn left_today(&self, from: &NodeId, to: &NodeId) -> u64 {
-        let left = |most: u64, used: u64| {
-            if most == 0 {
-                u64::MAX
-            } else {
-                most.saturating_sub(used)
-            }
-        };
-        let of = |peer| {
-            left(
-                self.limits.peer_day,
-                self.peers_today.get(peer).copied().unwrap_or(0),
-            )
-        };
-        left(self.limits.total_day, self.today).min(of(from)).min(of(to))
+    fn left_today(&self, from: End, to: End) -> u64 {
+        left(self.limits.total_day, self.today).min(self.users.left_today(&self.limits, from, to))
     }
 }
 

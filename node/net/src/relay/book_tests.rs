@@ -1,7 +1,7 @@
 //! Tests of the relay's book.
 #![allow(clippy::unwrap_used)]
 
-use super::*;
+use super::{super::users::MAX_USERS, *};
 
 fn node(n: u16) -> NodeId {
     let mut id = [0; 32];
@@ -17,9 +17,16 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
+/// A circuit from a node in a block of its own.
+fn connect(book: &mut Book, now: Duration, from: u16, to: u16) -> Result<CircuitId, Refusal> {
+    let [high, low] = from.to_be_bytes();
+    let at = IpAddr::from([172, 16 + high, low, 1]);
+    book.connect(now, (node(from), at), node(to), false)
+}
+
 fn circuit(book: &mut Book, now: Duration) -> CircuitId {
     book.reserve(now, node(2), ip("10.0.0.2")).unwrap();
-    book.connect(now, node(1), node(2)).unwrap()
+    connect(book, now, 1, 2).unwrap()
 }
 
 #[test]
@@ -51,20 +58,17 @@ fn reservations_are_bounded_in_all_and_by_block_and_end() {
         Err(Refusal::Reservations),
         "all"
     );
-    assert_eq!(
-        book.connect(at(0), node(8), node(77)),
-        Err(Refusal::NoReservation)
-    );
+    assert_eq!(connect(&mut book, at(0), 8, 77), Err(Refusal::NoReservation));
     let later = at(3_600_001);
     assert_eq!(
-        book.connect(later, node(8), node(0)),
+        connect(&mut book, later, 8, 0),
         Err(Refusal::NoReservation),
         "expired"
     );
     book.reserve(later, node(5), ip("10.1.0.1")).unwrap();
     book.gone(&node(5));
     assert_eq!(
-        book.connect(later, node(8), node(5)),
+        connect(&mut book, later, 8, 5),
         Err(Refusal::NoReservation),
         "gone"
     );
@@ -81,33 +85,29 @@ fn nobody_hoards_circuits() {
     for n in [1, 2, 3] {
         book.reserve(at(0), node(n), ip("10.0.0.1")).unwrap();
     }
-    let first = book.connect(at(0), node(9), node(1)).unwrap();
+    let first = connect(&mut book, at(0), 9, 1).unwrap();
     for _ in 0..3 {
-        book.connect(at(0), node(9), node(1)).unwrap();
+        connect(&mut book, at(0), 9, 1).unwrap();
     }
     assert_eq!(
-        book.connect(at(0), node(9), node(2)),
+        connect(&mut book, at(0), 9, 2),
         Err(Refusal::Circuits),
         "as their opener"
     );
     assert_eq!(
-        book.connect(at(0), node(8), node(1)),
+        connect(&mut book, at(0), 8, 1),
         Err(Refusal::Circuits),
         "as their end"
     );
-    assert_eq!(book.connect(at(0), node(1), node(1)), Err(Refusal::Loop));
-    book.connect(at(0), node(2), node(3)).unwrap();
-    book.connect(at(0), node(3), node(2)).unwrap();
-    assert_eq!(
-        book.connect(at(0), node(7), node(2)),
-        Err(Refusal::Circuits),
-        "in all"
-    );
+    assert_eq!(connect(&mut book, at(0), 1, 1), Err(Refusal::Denied));
+    connect(&mut book, at(0), 2, 3).unwrap();
+    connect(&mut book, at(0), 3, 2).unwrap();
+    assert_eq!(connect(&mut book, at(0), 7, 2), Err(Refusal::Circuits), "in all");
     book.end(first);
-    book.connect(at(0), node(7), node(2)).unwrap();
+    connect(&mut book, at(0), 7, 2).unwrap();
     book.drain();
     book.end(CircuitId(2));
-    assert_eq!(book.connect(at(0), node(7), node(2)), Err(Refusal::Draining));
+    assert_eq!(connect(&mut book, at(0), 7, 2), Err(Refusal::Draining));
     assert_eq!(
         book.reserve(at(0), node(7), ip("10.0.0.7")),
         Err(Refusal::Draining)
@@ -158,31 +158,59 @@ fn time_and_day_end_circuits_and_a_new_day_begins_anew() {
     let id = circuit(&mut book, at(0));
     assert_eq!(
         book.pass(at(60_000), id, Direction::Forth, 1),
-        Pass::Over("its time is over")
+        Pass::Over(Cut::Time)
     );
     let id = circuit(&mut book, at(0));
     assert_eq!(book.pass(at(1), id, Direction::Forth, 1 << 20), on(50_000));
     assert!(matches!(book.pass(at(1), id, Direction::Back, 1), Pass::Over(_)));
-    assert_eq!(book.connect(at(1), node(1), node(2)), Err(Refusal::Day));
+    assert_eq!(connect(&mut book, at(1), 1, 2), Err(Refusal::Day));
     book.reserve(at(1), node(3), ip("10.0.0.3")).unwrap();
     assert_eq!(
-        book.connect(at(1), node(2), node(3)),
+        connect(&mut book, at(1), 2, 3),
         Err(Refusal::Day),
         "either end counts"
     );
     let tomorrow = Duration::from_secs(24 * 3600 + 1);
     book.reserve(tomorrow, node(2), ip("10.0.0.2")).unwrap();
-    book.connect(tomorrow, node(1), node(2)).unwrap();
+    connect(&mut book, tomorrow, 1, 2).unwrap();
 }
 
 #[test]
 fn rates_hold_over_time_and_are_shared() {
-    for (circuit_rate, total_rate, expected) in [(1_000_000, 0, 2_000_000), (0, 1_000_000, 1_000_000)] {
-        let mut book = Book::new(RelayLimits {
-            circuit_rate,
-            total_rate,
-            ..RelayLimits::default()
-        });
+    const RATE: u64 = 1_000_000;
+    let none = RelayLimits::default();
+    let cases = [
+        (
+            RelayLimits {
+                circuit_rate: RATE,
+                ..none
+            },
+            2 * RATE,
+        ),
+        (
+            RelayLimits {
+                total_rate: RATE,
+                ..none
+            },
+            RATE,
+        ),
+        (
+            RelayLimits {
+                peer_rate: RATE,
+                ..none
+            },
+            RATE,
+        ),
+        (
+            RelayLimits {
+                block_rate: RATE,
+                ..none
+            },
+            RATE,
+        ),
+    ];
+    for (limits, expected) in cases {
+        let mut book = Book::new(limits);
         let ids = [circuit(&mut book, at(0)), circuit(&mut book, at(0))];
         let mut sums = [0u64; 2];
         let mut ready = [Duration::ZERO; 2];
@@ -211,4 +239,133 @@ fn rates_hold_over_time_and_are_shared() {
             "shared: {sums:?}"
         );
     }
+}
+
+#[test]
+fn a_block_has_its_own_bounds_whatever_its_nodes_have() {
+    let mut book = Book::new(RelayLimits {
+        circuits_per_block: 3,
+        block_day: 1000,
+        ..RelayLimits::default()
+    });
+    for n in [2, 3] {
+        book.reserve(at(0), node(n), ip(&format!("10.{n}.0.1"))).unwrap();
+    }
+    let home = ip("192.0.2.7");
+    let mut open =
+        |book: &mut Book, from: u16, to: u16| book.connect(at(0), (node(from), home), node(to), true);
+    let ids = [20, 21, 22].map(|n| open(&mut book, n, 2).unwrap());
+    assert_eq!(
+        open(&mut book, 23, 3),
+        Err(Refusal::Circuits),
+        "other nodes, the same block"
+    );
+    assert!(connect(&mut book, at(0), 24, 3).is_ok(), "somebody else");
+    book.end(ids[0]);
+    book.end(ids[0]);
+    let again = open(&mut book, 23, 3).unwrap();
+    assert_eq!(
+        open(&mut book, 25, 3),
+        Err(Refusal::Circuits),
+        "an end counts once"
+    );
+    assert_eq!(book.pass(at(1), ids[1], Direction::Forth, 900), on(900));
+    assert_eq!(
+        book.pass(at(1), again, Direction::Back, 900),
+        on(100),
+        "to the byte, and all together"
+    );
+    assert_eq!(
+        book.pass(at(1), ids[2], Direction::Forth, 1),
+        Pass::Over(Cut::Day)
+    );
+    assert_eq!((book.counts().cut_day, book.counts().opened_tcp), (2, 4));
+}
+
+#[test]
+fn silence_and_time_end_circuits_nobody_speaks_on() {
+    let mut book = Book::new(RelayLimits::default());
+    let id = circuit(&mut book, at(0));
+    assert_eq!(book.until(id), Some(SILENCE));
+    assert!(matches!(
+        book.pass(at(5000), id, Direction::Back, 1),
+        Pass::On { .. }
+    ));
+    assert_eq!(book.lapse(SILENCE, id), None, "it has said something");
+    assert_eq!(book.until(id), Some(SILENCE + at(5000)));
+    assert_eq!(book.lapse(SILENCE + at(5000), id), Some(Cut::Idle));
+    assert_eq!(book.lapse(SILENCE, id), Some(Cut::Gone));
+    assert_eq!((book.counts().cut_idle, book.counts().circuits), (1, 0));
+    assert!(book.peers(at(6000)).iter().all(|p| p.circuits == 0));
+}
+
+#[test]
+fn who_asks_too_often_waits_and_others_do_not() {
+    let mut book = Book::new(RelayLimits {
+        requests_per_minute: 60,
+        ..RelayLimits::default()
+    });
+    let made = (0..100)
+        .filter(|_| book.asks(at(0), node(1), ip("10.0.0.1")).is_ok())
+        .count();
+    assert_eq!(made, 30);
+    assert!(book.asks(at(0), node(2), ip("10.0.0.2")).is_ok());
+    let made = (100..1100)
+        .filter(|n| book.asks(at(0), node(*n), ip("10.0.0.1")).is_ok())
+        .count();
+    assert_eq!(
+        made,
+        8 * 30 - 31 - 70,
+        "the block has its own measure, and refused ones count there"
+    );
+    assert_eq!(book.counts().refused_rate, 70 + 1000 - made as u64);
+}
+
+#[test]
+fn a_flood_of_names_neither_grows_the_book_nor_resets_anybodys_day() {
+    let mut book = Book::new(RelayLimits {
+        peer_day: 10,
+        requests_per_minute: 0,
+        ..RelayLimits::default()
+    });
+    let id = circuit(&mut book, at(0));
+    assert_eq!(book.pass(at(0), id, Direction::Forth, 10), on(10));
+    book.end(id);
+    for n in 0..40_000u16 {
+        let _ = book.asks(at(0), node(n), ip("10.0.0.1"));
+    }
+    assert!(book.users.peers().count() <= MAX_USERS);
+    assert_eq!(connect(&mut book, at(1), 1, 2), Err(Refusal::Day));
+}
+
+#[test]
+fn limits_can_change_and_the_load_is_told() {
+    let mut book = Book::new(RelayLimits::default());
+    let id = circuit(&mut book, at(0));
+    assert_eq!(book.piece(id, Direction::Forth), LARGE_PIECE);
+    assert_eq!(book.load(at(0)).bytes_left_today, None);
+    book.set_limits(RelayLimits {
+        circuit_bytes: 1000,
+        total_day: 5000,
+        circuits: 0,
+        ..RelayLimits::default()
+    });
+    assert_eq!(book.piece(id, Direction::Forth), PIECE);
+    assert_eq!(book.pass(at(1), id, Direction::Forth, 1001), on(1000));
+    let load = book.load(at(1));
+    assert_eq!(
+        (load.bytes_left_today, load.circuits_left, load.reservations),
+        (Some(4000), 0, 1)
+    );
+    book.drain(true);
+    assert!(book.load(at(1)).draining);
+    book.set_limits(RelayLimits {
+        total_rate: 40_000,
+        ..RelayLimits::default()
+    });
+    book.drain(false);
+    let id = circuit(&mut book, at(2));
+    assert_eq!(book.piece(id, Direction::Forth), 10_000, "no long pauses");
+    assert_eq!(book.cut_all(), 1);
+    assert_eq!((book.counts().cut_drained, book.counts().cut_bytes), (1, 1));
 }

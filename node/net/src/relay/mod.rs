@@ -1,9 +1,15 @@
 //! Relaying: carrying bytes between two nodes that cannot reach each other, within limits.
 
 mod book;
+mod bucket;
 mod copy;
+mod desk;
+mod limits;
 mod serve;
-mod wire;
+mod terms;
+mod users;
+mod views;
+pub(crate) mod wire;
 
-pub use book::{RelayCounts, RelayLimits};
-pub use serve::Relay;
+pub use desk::Relay;
+pub use limits::{CircuitView, RelayCounts, RelayLimits, RelayLoad, RelayPeer};

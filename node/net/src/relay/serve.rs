@@ -4,180 +4,141 @@
 //! days; that is why this one exists.
 
 use super::{
-    book::{Book, Refusal, RelayCounts, RelayLimits},
     copy,
-    wire::{self, HOP, HopMessage, Limit, Peer, Reservation, STOP, Status, StopMessage, hop, stop},
+    desk::{Desk, SWEEP},
+    terms::{CircuitId, Refusal},
+    wire::{self, HopMessage, Limit, Peer, Reservation, STOP, Status, StopMessage, hop, stop},
 };
-use crate::{
-    error::NetError,
-    handle::NetHandle,
-    names,
-    registry::{Inbound, ProtocolPolicy},
-    stream::NetStream,
-};
+use crate::{names, registry::Inbound, stream::NetStream};
 use hive_protocol::ids::NodeId;
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 use std::{
     io,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{MissedTickBehavior, interval, timeout},
+};
 
 /// Requests being read or answered at once; circuits being carried do not count.
 const MAX_ASKING: usize = 256;
-/// A request, and a destination's answer, come within this time.
+/// A request comes within this time.
+const ASKED: Duration = Duration::from_secs(5);
+/// A destination answers within this time.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Addresses named in a reservation.
 const MAX_OWN_ADDRS: usize = 8;
 
-/// What the tasks of a relay share.
-pub(super) struct Desk {
-    net: NetHandle,
-    book: Mutex<Book>,
-    start: Instant,
-    /// Whether any limit on bytes is set: then they are looked at in small pieces.
-    pub(super) limited: bool,
-}
-
-impl Desk {
-    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
-        // The book is changed by short infallible steps.
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn now(&self) -> Duration {
-        self.start.elapsed()
-    }
-
-    /// Where a connected peer comes from; a peer behind another relay has no address of its own.
-    async fn address(&self, node: NodeId) -> Option<IpAddr> {
-        let peers = self.net.peers().await;
-        let addr: Multiaddr = peers.iter().find(|p| p.node == node)?.addr.parse().ok()?;
-        if addr.iter().any(|part| part == Protocol::P2pCircuit) {
-            return None;
-        }
-        addr.iter().find_map(|part| match part {
-            Protocol::Ip4(v4) => Some(IpAddr::V4(v4)),
-            Protocol::Ip6(v6) => Some(IpAddr::V6(v6)),
-            _ => None,
-        })
-    }
-}
-
-/// A relay that serves. Dropping it lets running circuits go on; the service ends with the network.
-#[derive(Clone)]
-pub struct Relay(Arc<Desk>);
-
-impl std::fmt::Debug for Relay {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Relay({:?})", self.counts())
-    }
-}
-
-impl Relay {
-    /// The counters now.
-    #[must_use]
-    pub fn counts(&self) -> RelayCounts {
-        self.0.book().counts()
-    }
-
-    /// Takes no reservation and no circuit any more; those that are go on.
-    pub fn drain(&self) {
-        self.0.book().drain();
-    }
-}
-
-impl NetHandle {
-    /// Begins to relay for members.
-    ///
-    /// # Errors
-    /// `net.served_twice`, `net.busy`.
-    pub fn serve_relay(&self, limits: RelayLimits) -> Result<Relay, NetError> {
-        let inbound = self.serve(
-            HOP,
-            ProtocolPolicy {
-                // Each circuit is a stream of its opener.
-                max_inbound_per_peer: limits.circuits_per_peer.saturating_add(2),
-                ..ProtocolPolicy::default()
-            },
-        )?;
-        let caps = [
-            limits.circuit_bytes,
-            limits.circuit_rate,
-            limits.total_rate,
-            limits.peer_day,
-            limits.total_day,
-        ];
-        let desk = Arc::new(Desk {
-            net: self.clone(),
-            book: Mutex::new(Book::new(limits)),
-            start: Instant::now(),
-            limited: caps.iter().any(|cap| *cap != 0),
-        });
-        tokio::spawn(serve(Arc::clone(&desk), inbound));
-        Ok(Relay(desk))
-    }
-}
-
-async fn serve(desk: Arc<Desk>, mut inbound: Inbound) {
+/// Answers until the service ends.
+pub(super) async fn serve(desk: Arc<Desk>, mut inbound: Inbound) {
     let places = Arc::new(Semaphore::new(MAX_ASKING));
-    while let Some((node, stream)) = inbound.accept().await {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
+    let mut sweep = interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let (node, stream) = tokio::select! {
+            next = inbound.accept() => match next {
+                Some(next) => next,
+                None => return,
+            },
+            () = desk.stopped.cancelled() => return,
+            _ = sweep.tick() => {
+                desk.sweep();
+                continue;
+            }
+        };
+        // A node that asks much at a time is turned away before it can take the places of others.
+        let mine = desk.place(node);
+        let place = Arc::clone(&places).try_acquire_owned();
+        let (Some(mine), Ok(place)) = (mine, place) else {
+            let _ = desk.book().overrun();
+            continue;
         };
         let desk = Arc::clone(&desk);
         tokio::spawn(async move {
-            let asked = timeout(PATIENCE.saturating_mul(2), ask(&desk, node, stream)).await;
-            drop(place);
+            let asked = timeout(ASKED + PATIENCE * 2, ask(&desk, node, stream)).await;
+            drop((mine, place));
             match asked {
                 Ok(Ok(Some(circuit))) => {
                     copy::carry(&desk, circuit.id, circuit.opener, circuit.end).await;
-                    desk.book().end(circuit.id);
+                    desk.ended(circuit.id);
                 }
                 Ok(Ok(None)) => {}
-                Ok(Err(e)) => tracing::debug!(target: "hive_net::relay", ?node, "relay request: {e}"),
-                Err(_) => tracing::debug!(target: "hive_net::relay", ?node, "relay request: too slow"),
+                Ok(Err(e)) => {
+                    desk.book().counts_mut().malformed += 1;
+                    tracing::debug!(target: "hive_net::relay", ?node, "relay request: {e}");
+                }
+                Err(_) => {
+                    desk.book().counts_mut().malformed += 1;
+                    tracing::debug!(target: "hive_net::relay", ?node, "relay request: too slow");
+                }
             }
         });
     }
 }
 
 struct Opened {
-    id: super::book::CircuitId,
+    id: CircuitId,
     opener: NetStream,
     end: NetStream,
 }
 
+/// A circuit that is promised in the book and not carried yet; forgotten when it comes to nothing.
+struct Promise<'a>(&'a Desk, Option<CircuitId>);
+
+impl Promise<'_> {
+    fn keep(mut self) -> Option<CircuitId> {
+        self.1.take()
+    }
+}
+
+impl Drop for Promise<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.1.take() {
+            self.0.ended(id);
+        }
+    }
+}
+
 /// Takes one request; a circuit comes back open, at both ends.
 async fn ask(desk: &Arc<Desk>, node: NodeId, mut stream: NetStream) -> io::Result<Option<Opened>> {
-    let request: HopMessage = timeout(PATIENCE, wire::read(&mut stream))
+    let request: HopMessage = timeout(ASKED, wire::read(&mut stream))
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    match request.kind {
-        hop::RESERVE => reserve(desk, node, stream).await.map(|()| None),
-        hop::CONNECT => connect(desk, node, stream, request.peer).await,
+    // A peer behind another relay has no address of its own: it could hide behind many.
+    let Some(from) = stream.remote_ip() else {
+        let why = desk.book().denied();
+        return answer(&mut stream, status(why)).await.map(|()| None);
+    };
+    let may = desk.book().asks(desk.now(), node, from);
+    match (may, request.kind) {
+        (Err(_), hop::RESERVE) => answer(&mut stream, Status::ReservationRefused)
+            .await
+            .map(|()| None),
+        (Err(why), _) => answer(&mut stream, status(why)).await.map(|()| None),
+        (Ok(()), hop::RESERVE) => reserve(desk, node, from, stream).await.map(|()| None),
+        (Ok(()), hop::CONNECT) => connect(desk, (node, from), stream, request.peer).await,
         _ => answer(&mut stream, Status::UnexpectedMessage)
             .await
             .map(|()| None),
     }
 }
 
-async fn reserve(desk: &Desk, node: NodeId, mut stream: NetStream) -> io::Result<()> {
-    let Some(from) = desk.address(node).await else {
-        return answer(&mut stream, Status::PermissionDenied).await;
-    };
+async fn reserve(desk: &Desk, node: NodeId, from: IpAddr, mut stream: NetStream) -> io::Result<()> {
     let given = desk.book().reserve(desk.now(), node, from);
     let life = match given {
         Ok(life) => life,
         Err(why) => return answer(&mut stream, status(why)).await,
     };
+    desk.bind(node, stream.alive());
     let own = desk.net.listen_addrs();
     let me = names::peer_id(desk.net.me()).map_err(io::Error::other)?;
     let addrs = own
         .iter()
         .filter_map(|a| a.parse::<Multiaddr>().ok())
+        .filter(|a| !names::is_circuit(a))
         .take(MAX_OWN_ADDRS)
         .map(|a| a.with(Protocol::P2p(me)).to_vec())
         .collect();
@@ -197,8 +158,8 @@ async fn reserve(desk: &Desk, node: NodeId, mut stream: NetStream) -> io::Result
 }
 
 async fn connect(
-    desk: &Arc<Desk>,
-    node: NodeId,
+    desk: &Desk,
+    from: (NodeId, IpAddr),
     mut stream: NetStream,
     peer: Option<Peer>,
 ) -> io::Result<Option<Opened>> {
@@ -208,17 +169,19 @@ async fn connect(
     let Some(to) = named else {
         return answer(&mut stream, Status::MalformedMessage).await.map(|()| None);
     };
-    let opened = desk.book().connect(desk.now(), node, to);
-    let id = match opened {
-        Ok(id) => id,
+    // Asked for its effect: a node that has gone has no reservation.
+    desk.present(to);
+    let opened = desk.book().connect(desk.now(), from, to, false);
+    let promise = match opened {
+        Ok(id) => Promise(desk, Some(id)),
         Err(why) => return answer(&mut stream, status(why)).await.map(|()| None),
     };
-    let reached = reach(desk, node, to).await;
+    let reached = reach(desk, from.0, to).await;
     let end = match reached {
         Ok(end) => end,
         Err(e) => {
             tracing::debug!(target: "hive_net::relay", ?to, "cannot reach the end of a circuit: {e}");
-            desk.book().end(id);
+            desk.book().counts_mut().unreachable += 1;
             return answer(&mut stream, Status::ConnectionFailed).await.map(|()| None);
         }
     };
@@ -229,11 +192,8 @@ async fn connect(
         limit: Some(limit(desk)),
         status: Some(Status::Ok as i32),
     };
-    if let Err(e) = wire::write(&mut stream, &reply).await {
-        desk.book().end(id);
-        return Err(e);
-    }
-    Ok(Some(Opened {
+    wire::write(&mut stream, &reply).await?;
+    Ok(promise.keep().map(|id| Opened {
         id,
         opener: stream,
         end,
@@ -244,13 +204,10 @@ async fn connect(
 async fn reach(desk: &Desk, from: NodeId, to: NodeId) -> io::Result<NetStream> {
     let slow = |_| io::Error::from(io::ErrorKind::TimedOut);
     let opening = desk.net.open(to, STOP);
-    let mut stream = timeout(PATIENCE, opening).await.map_err(slow)?.map_err(|e| {
-        if matches!(e, NetError::NoAddress { .. } | NetError::Unreachable { .. }) {
-            // It is gone, and so is what it had here.
-            desk.book().gone(&to);
-        }
-        io::Error::other(e)
-    })?;
+    let mut stream = timeout(PATIENCE, opening)
+        .await
+        .map_err(slow)?
+        .map_err(io::Error::other)?;
     let id = names::peer_id(from).map_err(io::Error::other)?.to_bytes();
     let request = StopMessage {
         kind: stop::CONNECT,
@@ -295,9 +252,9 @@ fn limit(desk: &Desk) -> Limit {
 
 const fn status(why: Refusal) -> Status {
     match why {
-        Refusal::Draining | Refusal::Reservations => Status::ReservationRefused,
-        Refusal::Circuits | Refusal::Day => Status::ResourceLimitExceeded,
+        Refusal::Reservations => Status::ReservationRefused,
+        Refusal::Draining | Refusal::Circuits | Refusal::Day | Refusal::Rate => Status::ResourceLimitExceeded,
         Refusal::NoReservation => Status::NoReservation,
-        Refusal::Loop => Status::PermissionDenied,
+        Refusal::Denied => Status::PermissionDenied,
     }
 }

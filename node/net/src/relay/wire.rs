@@ -97,7 +97,7 @@ pub(super) struct StopMessage {
 }
 
 /// Reads one message and not a byte more: what follows belongs to the circuit.
-pub(super) async fn read<M: Message + Default>(from: &mut (impl AsyncRead + Unpin)) -> Result<M> {
+pub(crate) async fn read<M: Message + Default>(from: &mut (impl AsyncRead + Unpin)) -> Result<M> {
     let mut len = 0usize;
     for n in 0..MAX_PREFIX {
         let byte = from.read_u8().await?;
@@ -118,7 +118,7 @@ pub(super) async fn read<M: Message + Default>(from: &mut (impl AsyncRead + Unpi
 }
 
 /// Writes one message.
-pub(super) async fn write<M: Message>(to: &mut (impl AsyncWrite + Unpin), message: &M) -> Result<()> {
+pub(crate) async fn write<M: Message>(to: &mut (impl AsyncWrite + Unpin), message: &M) -> Result<()> {
     to.write_all(&message.encode_length_delimited_to_vec()).await?;
     to.flush().await
 }
