@@ -105,10 +105,10 @@ pub enum Input {
         /// For how long unless renewed.
         life: Millis,
     },
-    /// It does not.
-    MapFailed {
-        /// How it was tried.
-        by: MappedBy,
+    /// It maps it no longer.
+    Unmapped {
+        /// The address outside.
+        addr: String,
         /// For people.
         detail: String,
     },

@@ -18,6 +18,7 @@ mod judge;
 mod own;
 mod publish;
 mod report;
+mod settle;
 mod slots;
 mod udp;
 

@@ -262,14 +262,13 @@ impl Own {
         }
     }
 
-    pub(crate) fn map_failed(&mut self, by: MappedBy, detail: &str) {
-        for row in self.rows.values_mut() {
-            if row.mapped.is_some_and(|(how, _)| how == by) {
-                row.mapped = None;
-            }
+    pub(crate) fn unmapped(&mut self, text: &str, detail: &str) {
+        if let Some(row) = self.rows.get_mut(addr::plain(text))
+            && let Some((by, _)) = row.mapped.take()
+        {
+            self.map_failures
+                .insert(by, detail.chars().take(addr::MAX_TEXT).collect());
         }
-        self.map_failures
-            .insert(by, detail.chars().take(addr::MAX_TEXT).collect());
         self.sweep();
     }
 

@@ -204,6 +204,8 @@ pub struct Serving {
 /// Everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
+    /// Whether any member was ever connected.
+    pub met: bool,
     /// Whether anybody can reach this node.
     pub reachability: Reachability,
     /// How the router translates: of QUIC where known, else of TCP.
@@ -243,6 +245,7 @@ impl Reach {
         let own = &self.own;
         let now = self.now;
         Report {
+            met: self.met_since.is_some(),
             reachability: self.reachability,
             mapping: judge::mapping(own, own.telling_carrier()),
             filtering: judge::filtering(own, now),

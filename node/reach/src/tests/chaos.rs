@@ -60,9 +60,9 @@ impl Rng {
                 by: MappedBy::Upnp,
                 life: Millis(self.below(9_000_000)),
             },
-            6 => Input::MapFailed {
-                by: MappedBy::Pcp,
-                detail: addr,
+            6 => Input::Unmapped {
+                addr,
+                detail: self.addr(),
             },
             7 | 8 => Input::Connected {
                 node: n,

@@ -159,8 +159,8 @@ fn a_mapped_port_is_told_at_once_and_counts_when_somebody_came_through() {
     assert_eq!(rig.reach.report().reachability, Reachability::Private);
     test(&mut rig, 1, &addr, true, false);
     assert_eq!(rig.reach.report().reachability, Reachability::Public);
-    rig.tell(Input::MapFailed {
-        by: MappedBy::Upnp,
+    rig.tell(Input::Unmapped {
+        addr: addr.clone(),
         detail: "gone".to_owned(),
     });
     assert_eq!(
