@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use hive_natlab::{Behaviour, Filtering, Lab, LabError, Mapping, NatKind, Plan};
-use hive_natmatrix::{Choice, Matrix, MatrixError, Settings, markdown, svg, text};
+use hive_natmatrix::{Choice, Combination, Matrix, MatrixError, Settings, markdown, svg, text};
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
@@ -46,6 +46,9 @@ pub struct MatrixArgs {
     /// Print what theory allows and run nothing.
     #[arg(long)]
     theory: bool,
+    /// Run nothing: take the results of these JSON files together.
+    #[arg(long, value_name = "FILE", conflicts_with = "theory")]
+    from: Vec<PathBuf>,
     /// Keep logs and packet captures of failed runs in this folder.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
@@ -140,6 +143,20 @@ fn matrix(args: &MatrixArgs) -> Result<bool, MatrixError> {
         }
         return Ok(true);
     }
+    let matrix = if args.from.is_empty() {
+        run(args, &combinations)?
+    } else {
+        read(&args.from)?
+    };
+    let table = markdown(&matrix);
+    // The rows have been said one by one.
+    let summary = table.split("\n| networks").next().unwrap_or_default();
+    say(&format!("\n{summary}"));
+    write(args, &matrix, &table)?;
+    Ok(matrix.good())
+}
+
+fn run(args: &MatrixArgs, combinations: &[Combination]) -> Result<Matrix, MatrixError> {
     let beside = || {
         let here = std::env::current_exe().ok()?;
         Some(here.with_file_name("hivenode"))
@@ -151,13 +168,25 @@ fn matrix(args: &MatrixArgs) -> Result<bool, MatrixError> {
         jobs: args.jobs.into(),
         keep: args.keep.clone(),
     };
-    let matrix = hive_natmatrix::run(&combinations, &settings, &|row| say(&text(row)))?;
-    let table = markdown(&matrix);
-    // The rows have been said one by one.
-    let summary = table.split("\n| networks").next().unwrap_or_default();
-    say(&format!("\n{summary}"));
-    write(args, &matrix, &table)?;
-    Ok(matrix.good())
+    hive_natmatrix::run(combinations, &settings, &|row| say(&text(row)))
+}
+
+#[allow(clippy::disallowed_methods)] // The command line is of the world.
+fn read(files: &[PathBuf]) -> Result<Matrix, MatrixError> {
+    let mut sum: Option<Matrix> = None;
+    for path in files {
+        let unreadable = |source| MatrixError::File {
+            path: path.clone(),
+            source,
+        };
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let matrix: Matrix = serde_json::from_str(&text).map_err(|e| unreadable(e.into()))?;
+        match &mut sum {
+            Some(sum) => sum.add(matrix),
+            None => sum = Some(matrix),
+        }
+    }
+    sum.ok_or_else(|| MatrixError::Choice("no results".into()))
 }
 
 fn write(args: &MatrixArgs, matrix: &Matrix, table: &str) -> Result<(), MatrixError> {

@@ -125,7 +125,7 @@ fn of_pair<'a>(matrix: &'a Matrix, pair: [NatKind; 2], transports: &[&str]) -> O
             .kinds
             .as_ref()
             .is_some_and(|(x, y)| (x == a && y == b) || (x == b && y == a));
-        same && transports.contains(&r.transports)
+        same && transports.contains(&&*r.transports)
     })
 }
 
@@ -175,7 +175,7 @@ pub fn svg(matrix: &Matrix) -> String {
     let legend_top = list_top + list_height + MARGIN;
     let (width, height) = (
         2 * MARGIN + NAMES + kinds * CELL.0,
-        legend_top + Shade::SHOWN.len() * 20 + 40,
+        legend_top + Shade::SHOWN.len() * 20 + 64,
     );
     let mut out = format!(
         r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif">
@@ -213,19 +213,15 @@ text {{ fill: #222; font-size: 12px }}
         square(&mut out, (MARGIN, y), (22, 14), shade);
         label(&mut out, (MARGIN + 30, y + 11), "row", meaning);
     }
-    let note = format!(
-        "{} runs each of {}. Times: median from the first attempt to the direct connection; where there is none, from the \
-         request to the first byte.",
-        matrix.runs, matrix.program
-    );
+    let notes = [
+        format!("{} runs each of {}. Times are medians: from the first attempt to the direct", matrix.runs, matrix.program),
+        "connection; where there is none, from a user's request to the first byte.".to_owned(),
+        "counting: symmetric, the next port for each destination. * over QUIC and TCP together: UDP does not pass there.".to_owned(),
+    ];
     let foot = legend_top + Shade::SHOWN.len() * 20;
-    label(&mut out, (MARGIN, foot + 12), "note", &note);
-    label(
-        &mut out,
-        (MARGIN, foot + 28),
-        "note",
-        "* over QUIC and TCP together: UDP does not pass there.",
-    );
+    for (n, note) in notes.iter().enumerate() {
+        label(&mut out, (MARGIN, foot + 14 + n * 16), "note", note);
+    }
     out.push_str("</svg>\n");
     out
 }

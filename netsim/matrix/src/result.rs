@@ -2,16 +2,20 @@
 
 use crate::choice::Combination;
 use hive_natlab::Way;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// Runs of a pair that theory allows to be direct that must be: in percent.
 pub const MUST_DIRECT: usize = 95;
 
+/// A word of the laboratory.
+pub type Word = Cow<'static, str>;
+
 /// One run of one combination.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Trial {
     /// `direct`, `relay`, or `none` when nothing arrived.
-    pub way: &'static str,
+    pub way: Word,
     /// From the join of the node that was asked until others could reach it, in milliseconds.
     pub ready_ms: Option<u64>,
     /// From a user's request until the first verified byte of the other's file, in milliseconds.
@@ -32,7 +36,7 @@ impl Trial {
     #[must_use]
     pub const fn failed(trouble: String) -> Self {
         Self {
-            way: "none",
+            way: Cow::Borrowed("none"),
             ready_ms: None,
             first_ms: None,
             direct_ms: None,
@@ -44,16 +48,16 @@ impl Trial {
 }
 
 /// All runs of one combination.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
     /// The networks' name.
     pub case: String,
     /// The kinds on both sides, if that is what the networks are.
     pub kinds: Option<(String, String)>,
     /// `quic`, `tcp` or `both`.
-    pub transports: &'static str,
+    pub transports: Word,
     /// What theory allows: `direct` or `relay`.
-    pub expected: &'static str,
+    pub expected: Word,
     /// The runs.
     pub trials: Vec<Trial>,
 }
@@ -66,8 +70,8 @@ impl Row {
         Self {
             case: combination.case.name.clone(),
             kinds: kinds.map(|(a, b)| (a.to_string(), b.to_string())),
-            transports: combination.transports.name(),
-            expected: combination.expected.name(),
+            transports: combination.transports.name().into(),
+            expected: combination.expected.name().into(),
             trials: Vec::new(),
         }
     }
@@ -104,7 +108,7 @@ impl Row {
 }
 
 /// All of it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Matrix {
     /// Which program: as it calls itself.
     pub program: String,
@@ -131,6 +135,18 @@ impl Matrix {
     pub fn good(&self) -> bool {
         self.rows.iter().all(Row::good)
     }
+
+    /// Takes in the runs of another matrix of the same program.
+    pub fn add(&mut self, other: Self) {
+        for row in other.rows {
+            let same = |r: &&mut Row| r.case == row.case && r.transports == row.transports;
+            match self.rows.iter_mut().find(same) {
+                Some(here) => here.trials.extend(row.trials),
+                None => self.rows.push(row),
+            }
+        }
+        self.runs = self.rows.iter().map(|r| r.trials.len()).max().unwrap_or(0);
+    }
 }
 
 /// Time to the first byte, where it came through a relay.
@@ -150,11 +166,12 @@ fn percentile(mut values: Vec<u64>, percent: usize) -> Option<u64> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     pub(crate) fn trial(way: &'static str, first: u64, direct: Option<u64>) -> Trial {
         Trial {
-            way,
+            way: way.into(),
             ready_ms: Some(100),
             first_ms: Some(first),
             direct_ms: direct,
@@ -168,8 +185,8 @@ pub(crate) mod tests {
         Row {
             case: "full-cone × symmetric".into(),
             kinds: Some(("full-cone".into(), "symmetric".into())),
-            transports: "quic",
-            expected,
+            transports: "quic".into(),
+            expected: expected.into(),
             trials,
         }
     }
@@ -181,6 +198,23 @@ pub(crate) mod tests {
         assert_eq!(percentile((1..=100).collect(), 95), Some(95));
         assert_eq!(percentile((1..=20).rev().collect(), 95), Some(19));
         assert_eq!(percentile((1..=20).collect(), 50), Some(10));
+    }
+
+    #[test]
+    fn runs_add_up_also_after_being_written_down() {
+        let matrix = |trials| Matrix {
+            program: "x".into(),
+            runs: 1,
+            rows: vec![row("direct", trials)],
+        };
+        let mut sum = matrix(vec![trial("direct", 1, Some(2))]);
+        let text = serde_json::to_string(&matrix(vec![Trial::failed("x".into())])).unwrap();
+        sum.add(serde_json::from_str(&text).unwrap());
+        let mut other = matrix(vec![trial("relay", 1, None)]);
+        other.rows[0].transports = "tcp".into();
+        sum.add(other);
+        assert_eq!((sum.runs, sum.rows.len()), (2, 2));
+        assert_eq!((sum.rows[0].count("direct"), sum.rows[0].count("none")), (1, 1));
     }
 
     #[test]

@@ -41,7 +41,7 @@ fn run(scene: &mut Scene, expected: Way, n: usize) -> Result<Trial, MatrixError>
     let asked_at = now_ms();
     let answer = asker.bytes(&format!("/v1/files/bytes?of={ticket}"));
     let mut trial = Trial {
-        way: "relay",
+        way: "relay".into(),
         ready_ms: ready,
         first_ms: None,
         direct_ms: None,
@@ -52,11 +52,11 @@ fn run(scene: &mut Scene, expected: Way, n: usize) -> Result<Trial, MatrixError>
     match answer {
         Ok(answer) if answer.body == bytes => trial.first_ms = Some(millis(answer.first)),
         Ok(answer) => {
-            trial.way = "none";
+            trial.way = "none".into();
             trial.trouble = Some(format!("{} bytes came, not the file's", answer.body.len()));
         }
         Err(e) => {
-            trial.way = "none";
+            trial.way = "none".into();
             trial.trouble = Some(e.to_string());
         }
     }
@@ -106,7 +106,7 @@ fn judge(trial: &mut Trial, direct: Option<&Value>, logs: &[Value; 2], asked_at:
         return;
     };
     if trial.way != "none" {
-        trial.way = "direct";
+        trial.way = "direct".into();
     }
     let since = direct["since"].as_u64().filter(|s| *s > 0);
     let made = made.or(since);
@@ -131,7 +131,7 @@ fn again(trial: &mut Trial, giver: &Daemon, asker: &Daemon, home: &Path, n: usiz
         Err(e) => trial.trouble = Some(format!("the second file: {e}")),
     }
     if trial.trouble.is_some() {
-        trial.way = "none";
+        trial.way = "none".into();
     }
 }
 
@@ -202,7 +202,7 @@ mod tests {
 
     fn judged(direct: bool, first: u64, attempts: &[Value]) -> Trial {
         let mut trial = Trial {
-            way: "relay",
+            way: "relay".into(),
             ready_ms: None,
             first_ms: Some(first),
             direct_ms: None,
@@ -227,13 +227,13 @@ mod tests {
             attempt(1200, "punch", "quic", 300, "ok"),
         ];
         let trial = judged(true, 200, &attempts);
-        assert_eq!((trial.way, trial.direct_ms), ("direct", Some(500)));
+        assert_eq!((&*trial.way, trial.direct_ms), ("direct", Some(500)));
         assert_eq!(trial.first_way.as_deref(), Some("relay"));
         assert_eq!(judged(true, 600, &attempts).first_way.as_deref(), Some("direct"));
         // Connected before anybody asked.
         let early = [attempt(400, "dial", "quic", 20, "ok")];
         assert_eq!(judged(true, 5, &early).direct_ms, Some(20));
         let relayed = judged(false, 200, &attempts[..2]);
-        assert_eq!((relayed.way, relayed.direct_ms), ("relay", None));
+        assert_eq!((&*relayed.way, relayed.direct_ms), ("relay", None));
     }
 }
