@@ -309,3 +309,30 @@ fn a_capture_holds_what_went_over_the_wire() {
     assert_eq!(bytes[..4], 0xa1b2_c3d4_u32.to_le_bytes());
     assert!(bytes.windows(13).any(|w| w == b"look for this"));
 }
+
+#[test]
+#[ignore = "needs root, iproute2 and nftables"]
+fn the_ports_of_a_counting_router_can_be_foreseen_and_those_of_a_symmetric_one_cannot() {
+    let steps = |kind: NatKind| {
+        let lab = raise("hvn", &Plan::pair_text(kind, NatKind::Open));
+        let public = lab.address("relay").unwrap();
+        let client = lab.inside("a").unwrap().enter(|| UdpSocket::bind("0.0.0.0:4001"));
+        let client = client.unwrap();
+        let seen: Vec<u16> = (0..4)
+            .map(|n| {
+                let bind = || UdpSocket::bind((public, 7000 + n));
+                let server = lab.inside("relay").unwrap().enter(bind).unwrap();
+                server.set_read_timeout(Some(SOON)).unwrap();
+                client.send_to(b"x", (public, 7000 + n)).unwrap();
+                server.recv_from(&mut [0; 8]).unwrap().1.port()
+            })
+            .collect();
+        seen.windows(2)
+            .map(|w| w[1].wrapping_sub(w[0]))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(steps(NatKind::Counting), [1, 1, 1]);
+    assert_eq!(steps(NatKind::PortRestricted), [0, 0, 0]);
+    let random = steps(NatKind::Symmetric);
+    assert!(random.iter().all(|s| *s > 1), "{random:?}");
+}

@@ -64,15 +64,29 @@ impl Filter {
     }
 }
 
+/// A counting router's first port, and how many it has before it begins again.
+const COUNTED: (u16, u16) = (40_000, 2048);
+
+/// Translates to the next port. Through a map, since a bare counter would count in the wrong order of bytes.
+fn counted() -> String {
+    let (first, count) = COUNTED;
+    let mut rule = format!("masquerade to :numgen inc mod {count} map {{ ");
+    for n in 0..count {
+        let _ = write!(rule, "{n} : {}, ", first + n);
+    }
+    rule.push('}');
+    rule
+}
+
 /// IPv4 rules of a router at `outer` towards the internet with the hosts of `inner` behind it; empty without NAT.
 #[must_use]
 pub fn v4(router: &Router, outer: Ipv4Addr, inner: Range4) -> String {
     let kind = router.kind;
     let masquerade = match kind {
         NatKind::Open => return String::new(),
-        NatKind::Symmetric => "masquerade fully-random",
-        NatKind::Counting => "masquerade to :numgen inc mod 16384 offset 32768",
-        _ => "masquerade",
+        NatKind::Symmetric => "masquerade fully-random".to_owned(),
+        NatKind::Counting => counted(),
+        _ => "masquerade".to_owned(),
     };
     let range = format!("{}/{}", inner.base, inner.prefix);
     let filter = Filter::of(kind);
