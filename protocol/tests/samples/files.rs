@@ -2,8 +2,8 @@
 
 use super::{NET, Sample, document, key, message, variant};
 use hive_protocol::{
-    blob::*, bulk::*, reach::*, codec::CodecError, command::Refusal, file::*, ids::*, keys::Signed, manifest::*,
-    notice::*, share::FileTicket, time::Timestamp,
+    blob::*, bulk::*, codec::CodecError, command::Refusal, file::*, ids::*, keys::Signed, manifest::*,
+    notice::*, reach::*, share::FileTicket, time::Timestamp,
 };
 
 fn malformed(what: &'static str, e: &dyn std::fmt::Display) -> CodecError {
@@ -232,6 +232,20 @@ fn transport() -> Vec<Sample> {
             },
         ),
         variant("bulk_request_enter", &BulkRequest::Enter { token: [7; 32] }),
+        variant(
+            "bulk_request_place",
+            &BulkRequest::Place {
+                with: NodeId([3; 32]),
+            },
+        ),
+        variant(
+            "bulk_request_come",
+            &BulkRequest::Come {
+                ports: vec![4002, 4003, 4004, 65_535],
+                key: [7; 32],
+                protocol: "/hive/pull/1".repeat(5) + "/123",
+            },
+        ),
         message(
             "bulk_reply",
             &BulkReply::Ports {
@@ -240,6 +254,16 @@ fn transport() -> Vec<Sample> {
             },
         ),
         variant("bulk_reply_welcome", &BulkReply::Welcome),
+        variant(
+            "bulk_reply_place",
+            &BulkReply::Place {
+                ports: vec![4002; 4],
+                key: [7; 32],
+                their_ports: vec![65_535; 4],
+                their_key: [8; 32],
+            },
+        ),
+        variant("bulk_reply_coming", &BulkReply::Coming { token: [9; 32] }),
         message("relay_ask", &hive_protocol::relay::RelayAsk { number: 7 }),
         message(
             "relay_info",
