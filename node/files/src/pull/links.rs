@@ -151,7 +151,7 @@ impl Links {
         let path = match stream.path() {
             BulkPath::Direct => LanePath::Direct,
             BulkPath::Mesh { relayed: false } => LanePath::Mesh,
-            BulkPath::Mesh { relayed: true } => LanePath::Relayed,
+            BulkPath::Relayed { .. } | BulkPath::Mesh { relayed: true } => LanePath::Relayed,
         };
         let (asks, waiting) = mpsc::channel(MAX_WAITING);
         let (reader, writer) = stream.split();
