@@ -66,6 +66,10 @@ struct Waiter {
 #[derive(Clone, Debug)]
 pub struct Limits {
     config: LimitsConfig,
+    /// What the clock showed last.
+    clock: Timestamp,
+    /// Time by which tokens come: the sum of the clock's steps forward. A clock that is set back changes the hour of
+    /// the day and nothing else.
     now: Timestamp,
     minute: u32,
     node: Bucket,
@@ -86,6 +90,7 @@ impl Limits {
         let none = Bucket::new(None, Timestamp(0));
         let mut limits = Self {
             config: LimitsConfig::default(),
+            clock: Timestamp(0),
             now: Timestamp(0),
             minute: 0,
             node: none,
@@ -109,10 +114,11 @@ impl Limits {
         self.apply();
     }
 
-    fn advance(&mut self, now: Timestamp) {
-        self.now = self.now.max(now);
-        let minute = self.minute_at(self.now);
-        if minute != self.minute {
+    fn advance(&mut self, clock: Timestamp) {
+        let step = clock.since(self.clock);
+        self.now = Timestamp(self.now.0.saturating_add(step.0));
+        self.clock = clock;
+        if self.minute_at(clock) != self.minute {
             self.apply();
         }
     }
@@ -125,7 +131,7 @@ impl Limits {
     /// Puts the rates of this minute into all buckets.
     fn apply(&mut self) {
         let now = self.now;
-        self.minute = self.minute_at(now);
+        self.minute = self.minute_at(self.clock);
         let minute = self.minute;
         self.node.set(now, self.config.node.at(minute));
         for (bucket, schedule) in self.classes.iter_mut().zip(&self.config.classes) {
@@ -157,7 +163,7 @@ impl Limits {
         bucket
     }
 
-    /// May `bytes` bytes of this class to or from this peer go?
+    /// May `bytes` bytes of this class to or from this peer go? `now` is what the clock shows; it may jump.
     pub fn ask(&mut self, now: Timestamp, class: Class, peer: NodeId, bytes: u64) -> Verdict {
         self.advance(now);
         let now = self.now;

@@ -226,13 +226,56 @@ fn limits_change_at_run_time_without_a_gift() {
         limits.ask(Timestamp(46_000), Class::Bulk, peer(1), 1 << 40),
         Verdict::Grant(1 << 40)
     );
-    // The clock going back is no gift and no stop.
-    limits.set(Timestamp(46_000), node(1_000_000));
-    let _ = limits.ask(Timestamp(1000), Class::Bulk, peer(1), 65_536);
-    let got: u64 = greedy(&mut limits, &[(Class::Bulk, 1, 65_536)], 46_000, 56_000)
-        .iter()
-        .sum();
-    assert!((9_700_000..=10_100_000).contains(&got), "{got}");
+}
+
+#[test]
+fn a_clock_that_jumps_is_no_gift_and_no_stop() {
+    const HOUR: u64 = 3_600_000;
+    let start = 1000 * HOUR;
+    // Where the clock is after each span of ten seconds.
+    for jumps in [[HOUR, 0], [0, HOUR], [0, start], [start, 0], [1, 0], [0, 1]] {
+        let mut limits = Limits::new(node(1_000_000));
+        let askers = [(Class::Bulk, 1, 65_536), (Class::Small, 2, 65_536)];
+        let (mut at, mut all) = (start, 0);
+        for round in 0..20 {
+            let got: u64 = greedy(&mut limits, &askers, at, at + 10_000).iter().sum();
+            // A jump ahead fills the buckets, once.
+            assert!(
+                (9_600_000..=10_300_000).contains(&got),
+                "{got} in round {round}, {jumps:?}"
+            );
+            all += got;
+            let [ahead, back] = jumps;
+            at = if round % 2 == 0 {
+                at + 10_000 + ahead - back.min(at)
+            } else {
+                at + 10_000 + back - ahead
+            };
+        }
+        assert!(all <= 20 * 10_000_000 + 20 * 250_000, "{all}, {jumps:?}");
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_changes_the_hour_at_once_and_forgets_nobody() {
+    let mut config = node(1_000_000);
+    config.node.hours = vec![("22:00-07:00".parse().unwrap(), Some(0))];
+    let at = |h: u64| Timestamp((24 + h) * 3_600_000);
+    let mut limits = Limits::new(config);
+    assert_eq!(limits.rate(at(12)), Some(1_000_000));
+    let soon = Timestamp(at(12).0 + 100);
+    assert_eq!(limits.ask(soon, Class::Bulk, peer(1), 1000), Verdict::Grant(1000));
+    // Set back into the night, and ahead again.
+    let night = limits.ask(at(6), Class::Bulk, peer(1), 1000);
+    assert_eq!(night, Verdict::Wait(Millis(1000)));
+    assert_eq!(limits.rate(at(6)), Some(0));
+    assert_eq!(limits.rate(at(12)), Some(1_000_000));
+    // Two who wait when it jumps share as before.
+    let mut limits = Limits::new(node(1_000_000));
+    let askers = [(Class::Bulk, 1, 65_536), (Class::Bulk, 2, 65_536)];
+    let _ = greedy(&mut limits, &askers, 7_200_000, 7_205_000);
+    let got = greedy(&mut limits, &askers, 3_600_000, 3_610_000);
+    assert!(got[0].abs_diff(got[1]) * 10 < got[0] + got[1], "{got:?}");
 }
 
 #[test]

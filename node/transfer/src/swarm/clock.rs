@@ -17,9 +17,26 @@ const TRICKLE_BYTES: u64 = 64 << 10;
 const TRICKLE_TIME: Millis = Millis::secs(60);
 
 impl Swarm {
-    /// The next moment at which `Input::Tick` may change something; `None` if only an input can.
+    /// The clock shows this.
+    pub(super) fn advance(&mut self, clock: Timestamp) {
+        let step = clock.since(self.clock);
+        self.now = Timestamp(self.now.0.saturating_add(step.0));
+        self.clock = clock;
+    }
+
+    /// What the clock will show at a moment of this core's time.
+    pub(super) fn shown(&self, at: Timestamp) -> Timestamp {
+        Timestamp(self.clock.0.saturating_add(at.since(self.now).0))
+    }
+
+    /// The next moment at which `Input::Tick` may change something, by the clock `handle` was told last; `None` if
+    /// only an input can.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
+        self.next_moment().map(|at| self.shown(at))
+    }
+
+    fn next_moment(&self) -> Option<Timestamp> {
         if self.dirty || !self.effects.is_empty() {
             return Some(self.now);
         }

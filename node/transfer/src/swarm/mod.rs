@@ -64,6 +64,9 @@ struct Look {
 pub struct Swarm {
     config: Config,
     seed: u64,
+    /// What the shell's clock showed last.
+    clock: Timestamp,
+    /// This core's own time: the sum of the clock's steps forward, so that a clock that is set back stops nothing.
     now: Timestamp,
     content: Option<Content>,
     peers: BTreeMap<NodeId, Peer>,
@@ -97,6 +100,7 @@ impl Swarm {
         Self {
             config,
             seed,
+            clock: Timestamp(0),
             now: Timestamp(0),
             content: None,
             peers: BTreeMap::new(),
@@ -124,7 +128,7 @@ impl Swarm {
 
     /// Takes one input. What a peer says wrongly costs it its place, never a panic.
     pub fn handle(&mut self, now: Timestamp, input: Input) {
-        self.now = self.now.max(now);
+        self.advance(now);
         match input {
             Input::PeerUp { peer, path, whole } => self.on_up(peer, path, whole),
             Input::Have {

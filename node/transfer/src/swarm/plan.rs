@@ -191,7 +191,10 @@ impl Swarm {
         let first: Option<(Timestamp, NodeId)> =
             held.iter().filter_map(|(id, p)| Some((p.hold?, **id))).min();
         match first {
-            Some((until, peer)) => State::Waiting { peer, until },
+            Some((until, peer)) => State::Waiting {
+                peer,
+                until: self.shown(until),
+            },
             None => State::NobodyHasRest,
         }
     }

@@ -177,6 +177,48 @@ fn parts_scattered_over_partial_peers_are_found() {
     }
 }
 
+#[test]
+fn a_clock_that_jumps_costs_a_little_time_and_nothing_else() {
+    const HOUR: i64 = 3_600_000;
+    for seed in 0..40 {
+        let (mut world, f, ..) = pair(seed, 20);
+        let right = {
+            let (mut world, ..) = pair(seed, 20);
+            world.run(60_000);
+            world.took()
+        };
+        let skews = [-HOUR, HOUR, 300 * 24 * HOUR, -300 * 24 * HOUR, -1, 1];
+        for n in 0..6_u64 {
+            let skew = skews[(seed + n) as usize % skews.len()];
+            world.at(100 + n * 300 + seed, f, Act::Clock(skew));
+        }
+        world.run(60_000);
+        assert!(
+            world.nodes[f].dropped.is_empty(),
+            "seed {seed}: {:?}",
+            world.nodes[f].dropped
+        );
+        // A jump ahead looks as if both had been silent for it: they are let alone for a second, doubled each time.
+        assert!(
+            world.took() < right + 15_000,
+            "{} for {right} ms, seed {seed}",
+            world.took()
+        );
+        assert!(
+            world.nodes[f].twice <= 16 * SEGMENT,
+            "{} twice",
+            world.nodes[f].twice
+        );
+    }
+    // Set back once, it takes no longer at all.
+    for seed in 0..20 {
+        let (mut world, f, ..) = pair(seed, 20);
+        world.at(200 + seed * 30, f, Act::Clock(-HOUR));
+        world.run(5000);
+        assert!(world.nodes[f].twice <= 4 * SEGMENT);
+    }
+}
+
 /// A random world: everybody may misbehave but one seeder, who may stall, break, be busy and leave for a while.
 fn random(seed: u64) {
     let mut world = World::new(1, seed);
@@ -217,7 +259,8 @@ fn random(seed: u64) {
         let start = world.rnd(4) * world.rnd(1500);
         world.at(start, fetcher, Act::Start);
         let at = start + 1 + world.rnd(4000);
-        let act = match world.rnd(6) {
+        let act = match world.rnd(7) {
+            6 => Some((Act::Clock(-3_600_000), Act::Clock(0))),
             0 => Some((Act::Leave, Act::Return)),
             1 => Some((Act::Pause, Act::Resume)),
             2 => Some((Act::Kill, Act::Resume)),

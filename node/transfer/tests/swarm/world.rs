@@ -22,6 +22,9 @@ const BACKLOG: u64 = 30_000;
 /// A fetcher is named by its provider for so long after its last question, in µs.
 const NAMED_FOR: u64 = 12_000_000;
 
+/// What right clocks show when the world begins, in ms.
+const EPOCH: u64 = 1_700_000_000_000;
+
 pub type Idx = usize;
 
 /// How a provider misbehaves.
@@ -53,6 +56,8 @@ pub enum Act {
     /// Killed and started again: a new core, told by masks what is here.
     Kill,
     Want(u32, u32),
+    /// Its clock shows so many ms more (or less) than it should from now on.
+    Clock(i64),
 }
 
 pub struct Node {
@@ -79,6 +84,7 @@ pub struct Node {
     pub dropped: Vec<(NodeId, DropReason)>,
     pub states: Vec<State>,
     pub asked: BTreeMap<(Idx, u32), (u64, u64)>,
+    skew: i64,
     life: u32,
     queues: BTreeMap<Idx, VecDeque<(u32, u64, u64)>>,
     turn: Idx,
@@ -185,6 +191,7 @@ impl World {
             dropped: Vec::new(),
             states: Vec::new(),
             asked: BTreeMap::new(),
+            skew: 0,
             life: 0,
             queues: BTreeMap::new(),
             turn: 0,
@@ -221,8 +228,9 @@ impl World {
         self.nodes[node].id
     }
 
-    const fn ms(&self) -> Timestamp {
-        Timestamp(self.now / 1000)
+    /// What a node's clock shows.
+    fn clock(&self, node: Idx) -> Timestamp {
+        Timestamp((EPOCH + self.now / 1000).saturating_add_signed(self.nodes[node].skew))
     }
 
     /// Runs until all fetchers that are to end have ended; panics at the time limit or when nothing moves in time.
@@ -422,6 +430,10 @@ impl World {
                 self.act(n, Act::Return);
             }
             Act::Want(from, window) => self.tell(n, Input::Want { from, window }),
+            Act::Clock(skew) => {
+                self.nodes[n].skew = skew;
+                self.tell(n, Input::Tick);
+            }
         }
     }
 
@@ -449,12 +461,13 @@ impl World {
 
     fn begin(&mut self, n: Idx) {
         let mut core = Swarm::new(Config::new(self.id(n)), self.seed ^ (n as u64 * 77));
+        let now = self.clock(n);
         let held = self.nodes[n].held.clone();
         if held.iter().any(|m| *m != 0) {
-            core.handle(self.ms(), Input::Tree { size: self.size });
+            core.handle(now, Input::Tree { size: self.size });
             for (s, mask) in held.iter().enumerate().filter(|(_, m)| **m != 0) {
                 core.handle(
-                    self.ms(),
+                    now,
                     Input::Local {
                         segment: s as u32,
                         mask: *mask,
@@ -466,7 +479,7 @@ impl World {
         for (hint, whole) in self.nodes[n].hints.clone() {
             if self.nodes[hint].alive {
                 let (peer, path) = (self.id(hint), self.path(hint));
-                core.handle(self.ms(), Input::PeerUp { peer, path, whole });
+                core.handle(now, Input::PeerUp { peer, path, whole });
             }
         }
         self.nodes[n].core = Some(core);
@@ -474,7 +487,7 @@ impl World {
     }
 
     fn tell(&mut self, n: Idx, input: Input) {
-        let now = self.ms();
+        let now = self.clock(n);
         let Some(mut core) = self.nodes[n].core.take() else {
             return;
         };
@@ -494,7 +507,7 @@ impl World {
         }
         if let Some(at) = core.poll_timeout() {
             assert!(at > now, "the core wants to be woken at once, seed {}", self.seed);
-            let at = at.0 * 1000;
+            let at = self.now / 1000 * 1000 + at.since(now).0 * 1000;
             if at < self.nodes[n].wake {
                 self.nodes[n].wake = at;
                 self.push(at, Ev::Wake(n), &[n]);

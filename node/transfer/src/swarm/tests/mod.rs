@@ -87,7 +87,7 @@ impl Bench {
         self.core.check_invariants();
         let next = self.core.poll_timeout();
         assert!(
-            next.is_none_or(|at| at > self.core.now),
+            next.is_none_or(|at| at > self.core.clock),
             "wants to be woken at once"
         );
         effects
