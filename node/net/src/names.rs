@@ -45,6 +45,16 @@ pub(crate) fn address(text: &str) -> Result<Multiaddr, NetError> {
     Ok(addr)
 }
 
+/// Reads a multiaddress that begins with a name instead of an IP address; none for any other text.
+pub(crate) fn named(text: &str) -> Option<Multiaddr> {
+    if text.len() > MAX_ADDR_TEXT || !text.starts_with("/dns") {
+        return None;
+    }
+    let addr: Multiaddr = text.parse().ok()?;
+    let first = addr.iter().next()?;
+    matches!(first, Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_)).then_some(addr)
+}
+
 /// The address without the peer's name, which libp2p appends now and then.
 pub(crate) fn plain(mut addr: Multiaddr) -> Multiaddr {
     if matches!(addr.iter().last(), Some(Protocol::P2p(_))) {
@@ -80,6 +90,13 @@ pub(crate) fn relay_of(addr: &Multiaddr) -> Option<NodeId> {
     None
 }
 
+/// The relay that an address as text leads through; none for direct ones and for what is no address.
+#[must_use]
+pub fn relay_in(text: &str) -> Option<NodeId> {
+    let addr: Multiaddr = text.parse().ok()?;
+    is_circuit(&addr).then(|| relay_of(&addr))?
+}
+
 /// How the first stretch of an address is carried.
 fn hop(addr: &Multiaddr) -> Option<Transport> {
     let mut parts = addr.iter().take_while(|part| !matches!(part, Protocol::P2p(_)));
@@ -112,7 +129,8 @@ pub(crate) fn dialable(addr: &Multiaddr) -> bool {
     for part in addr {
         usable &= match part {
             Protocol::Ip4(ip) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast(),
-            Protocol::Ip6(ip) => !ip.is_unspecified() && !ip.is_multicast(),
+            // A link-local one is of no use without the name of the interface.
+            Protocol::Ip6(ip) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_unicast_link_local(),
             Protocol::Tcp(port) | Protocol::Udp(port) => port != 0,
             _ => true,
         };

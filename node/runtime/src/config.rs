@@ -1,5 +1,6 @@
 //! What a daemon is told when it starts. Composed by the binary from flags, environment, file and defaults.
 
+pub use crate::net_config::{NetConfig, RelayConfig, RelayLimits, RelayMode, Transports, Unit};
 use hive_protocol::{money::MicroCpt, resources::Resources};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -28,6 +29,8 @@ pub struct Config {
     pub clock_offset_ms: i64,
     /// What this node does with files of others, and how fast bytes may move.
     pub files: FileConfig,
+    /// How it reaches others and is reached.
+    pub net: NetConfig,
 }
 
 /// A part of the day: minutes after midnight, the end not included; over midnight when it ends before it begins.
@@ -122,6 +125,7 @@ impl Default for Config {
             store_quota: 0,
             clock_offset_ms: 0,
             files: FileConfig::default(),
+            net: NetConfig::default(),
         }
     }
 }

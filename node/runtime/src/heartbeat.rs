@@ -6,6 +6,7 @@ use crate::{
     inbox::Inbox,
     membership::Standing,
     port::{Kind, Refused},
+    reach::Told,
 };
 use hive_net::{NetHandle, Topic};
 use hive_protocol::{
@@ -45,6 +46,8 @@ pub struct Beat {
     pub role: Role,
     /// How it is, from the loop.
     pub vital: watch::Receiver<Vital>,
+    /// Where it is reached, and whether it relays.
+    pub told: watch::Receiver<Told>,
     /// To the loop.
     pub post: mpsc::Sender<Inbox>,
 }
@@ -59,6 +62,12 @@ pub async fn run(mut beat: Beat) {
         let full = tokio::select! {
             _ = tick.tick() => true,
             changed = beat.vital.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                false
+            }
+            changed = beat.told.changed() => {
                 if changed.is_err() {
                     return;
                 }
@@ -100,7 +109,8 @@ async fn came_up(up: &mut Option<watch::Receiver<bool>>) {
 
 impl Beat {
     fn addrs(&self) -> Vec<String> {
-        self.net.listen_addrs().into_iter().take(MAX_ADDRS).collect()
+        let told = self.told.borrow();
+        told.addrs.iter().take(MAX_ADDRS).cloned().collect()
     }
 
     fn roles(&self) -> Vec<Role> {
@@ -108,11 +118,15 @@ impl Beat {
         if self.authority.up().is_none() {
             roles.insert(0, Role::Authority);
         }
+        if self.told.borrow().relaying && !roles.contains(&Role::Relay) {
+            roles.push(Role::Relay);
+        }
         roles
     }
 
     async fn presence(&mut self) {
         let vital = self.vital.borrow_and_update().clone();
+        self.told.borrow_and_update();
         let Some((credential, _)) = self.standing.credential() else {
             return;
         };

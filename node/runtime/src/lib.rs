@@ -18,7 +18,10 @@ mod jobs;
 mod measure;
 mod membership;
 mod metrics;
+pub mod net_check;
+mod net_config;
 pub mod port;
+mod reach;
 mod start;
 mod work_streams;
 

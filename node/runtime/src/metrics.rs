@@ -1,6 +1,6 @@
 //! Counters of the daemon in Prometheus form.
 
-use crate::{files::Moved, jobs::EndedTask};
+use crate::{files::Moved, jobs::EndedTask, port::PathView};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -20,13 +20,18 @@ pub struct WayLabel {
     path: &'static str,
 }
 
+/// How members are reached; from a small, closed set.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PathLabel {
+    path: &'static str,
+    transport: &'static str,
+}
+
 /// All counters and gauges; cheap to update from the loop.
 #[derive(Default)]
 pub struct Metrics {
     /// Calls of the API.
     pub calls: Counter,
-    /// Connected members.
-    pub peers: Gauge,
     /// Gossip not passed on.
     pub gossip_refused: Counter,
     /// Demands published.
@@ -70,6 +75,36 @@ pub struct Snapshot {
     pub jobs: u64,
     /// Bytes of files moved.
     pub moved: Moved,
+    /// Members by how they are reached: (path, transport, how many).
+    pub peers: Vec<(&'static str, &'static str, u64)>,
+    /// The network's counters.
+    pub net: Vec<(&'static str, u64)>,
+    /// What is relayed for others: the first two as they are now, the others since the start.
+    pub relay: Option<Vec<(&'static str, u64)>>,
+}
+
+impl Snapshot {
+    /// Counts a way to a peer.
+    pub fn saw(&mut self, path: &PathView) {
+        let way = match path.state.as_str() {
+            "direct" => "direct",
+            "relay" | "punching" => "relay",
+            _ => return,
+        };
+        if !path.member {
+            return;
+        }
+        let transport = match path.transport.as_str() {
+            "quic" => "quic",
+            "tcp" => "tcp",
+            _ => "relay",
+        };
+        let of = self.peers.iter_mut().find(|p| (p.0, p.1) == (way, transport));
+        match of {
+            Some(row) => row.2 += 1,
+            None => self.peers.push((way, transport, 1)),
+        }
+    }
 }
 
 impl Metrics {
@@ -108,7 +143,6 @@ impl Metrics {
             "Calls of the local API to the daemon",
             self.calls.clone(),
         );
-        r.register("peers", "Connected members", self.peers.clone());
         r.register(
             "gossip_refused",
             "Gossip messages not passed on",
@@ -179,9 +213,45 @@ impl Metrics {
         };
         moved.get_or_create(&label).inc_by(now.moved.given);
         r.register("blob_bytes", "Bytes of files moved between nodes", moved);
+        Self::register_net(r, now);
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &registry);
         text
     }
+
+    fn register_net(r: &mut Registry, now: &Snapshot) {
+        let peers = Family::<PathLabel, Gauge>::default();
+        for (path, transport) in [("direct", "quic"), ("direct", "tcp"), ("relay", "relay")] {
+            drop(peers.get_or_create(&PathLabel { path, transport }));
+        }
+        for (path, transport, n) in &now.peers {
+            let label = PathLabel { path, transport };
+            peers
+                .get_or_create(&label)
+                .set(i64::try_from(*n).unwrap_or(i64::MAX));
+        }
+        r.register("peers", "Connected members by how they are reached", peers);
+        let net = r.sub_registry_with_prefix("net");
+        for (name, n) in &now.net {
+            count(net, name, "Counted by the network since the start", *n);
+        }
+        let Some(relay) = &now.relay else { return };
+        let r = r.sub_registry_with_prefix("relay");
+        for (name, n) in relay {
+            if matches!(*name, "reservations" | "circuits") {
+                let gauge = Gauge::<i64>::default();
+                gauge.set(i64::try_from(*n).unwrap_or(i64::MAX));
+                r.register(*name, "Now", gauge);
+            } else {
+                count(r, name, "Counted by this relay since the start", *n);
+            }
+        }
+    }
+}
+
+fn count(r: &mut Registry, name: &str, help: &str, n: u64) {
+    let counter = Counter::<u64>::default();
+    counter.inc_by(n);
+    r.register(name, help, counter);
 }

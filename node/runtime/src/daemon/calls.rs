@@ -3,6 +3,7 @@
 use super::{
     Daemon,
     nodes::{find_node, unjoined},
+    paths,
 };
 use crate::{
     jobs::{self, Entry, job_view, task_row, task_view},
@@ -129,9 +130,8 @@ impl Daemon {
                 memo,
                 reply,
             } => self.send_money(&to, amount, memo, reply),
-            Call::Metrics { reply } => {
-                let _ = reply.send(Ok(self.metrics_text()));
-            }
+            Call::Metrics { reply } => self.metrics_text(reply),
+            Call::Net(call) => self.net_call(call),
             Call::Stop { drain_ms, reply } => self.begin_stop(drain_ms, Some(reply)),
         }
     }
@@ -145,17 +145,12 @@ impl Daemon {
             let _ = reply.send(Err(unjoined()));
             return;
         };
-        let rows = self.node_rows(&[]);
-        let net = mesh.net.clone();
+        let rows = self.node_rows();
+        let (net, names) = (mesh.net.clone(), self.names());
         tokio::spawn(async move {
-            let peers = net.peers().await;
+            let paths = paths::all(&net, &names).await;
             let answer = rows.and_then(|mut rows| {
-                for row in &mut rows {
-                    if let Some(p) = peers.iter().find(|p| p.node.to_string() == row.node) {
-                        row.path = if p.direct { "direct" } else { "relay" }.to_owned();
-                        row.rtt_us = p.rtt.and_then(|d| u64::try_from(d.as_micros()).ok());
-                    }
-                }
+                paths::into_rows(&mut rows, paths);
                 pick(rows)
             });
             let _ = reply.send(answer);

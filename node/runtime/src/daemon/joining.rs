@@ -89,7 +89,12 @@ impl Daemon {
         } else {
             None
         };
-        let (net, events) = self.start_net(&standing, membership.port, membership.authority)?;
+        let (net, events) = self.start_net(
+            &standing,
+            membership.port,
+            membership.authority,
+            membership.authority || membership.role == Role::Relay,
+        )?;
         self.pump_net(events);
         let peers = membership.peers.clone();
         let handle = local.as_ref().map(Authority::handle);
@@ -171,7 +176,9 @@ impl Daemon {
             Role::Client
         };
         // The network first: a port that is taken must not leave a ledger without a mesh behind.
-        let (net, events) = self.start_net(&standing, 0, false).map_err(|e| net_refused(&e))?;
+        let (net, events) = self
+            .start_net(&standing, 0, false, true)
+            .map_err(|e| net_refused(&e))?;
         let authority = tokio::task::block_in_place(|| {
             Authority::create(
                 &self.dir.ledger(),
@@ -262,7 +269,7 @@ impl Daemon {
                 return;
             }
         };
-        let (net, events) = match self.start_net(&standing, 0, false) {
+        let (net, events) = match self.start_net(&standing, 0, false, ticket.role == Role::Relay) {
             Ok(net) => net,
             Err(e) => {
                 let _ = reply.send(Err(net_refused(&e)));
@@ -333,6 +340,9 @@ impl Daemon {
     /// Takes up what a join came to, and answers who waits for it.
     pub(super) fn joined(&mut self, joined: Result<Entered, Refused>, reply: JoinReply) {
         self.joining = false;
+        if joined.is_err() {
+            self.early.clear();
+        }
         let local = self.pending_authority.take();
         let entered = joined.and_then(|mut entered| {
             if let Some((net, _)) = &entered.net {

@@ -5,29 +5,51 @@ use crate::{VERSION, membership::Standing};
 use hive_net::{ListenAddrs, NetError, NetEvents, NetHandle};
 use std::sync::Arc;
 
+/// Bounds of a node that all others want to be connected to; an idle connection costs it about 100 KB.
+const CROWD: hive_net::Limits = hive_net::Limits {
+    connections: 4096,
+    pending: 256,
+    per_peer: 8,
+    memory_bytes: 2 << 30,
+    comfortable: 3072,
+};
+
 impl Daemon {
     /// Starts the network; it listens when this returns. `kept` is the port of an earlier start: members find an
     /// authority where they last saw it, so the same port is taken again where it can be (an authority must).
+    /// `crowd`: everybody comes here (authorities, relays).
     pub(super) fn start_net(
         &self,
         standing: &Standing,
         kept: u16,
         must: bool,
+        crowd: bool,
     ) -> Result<(NetHandle, NetEvents), NetError> {
         let listen = |port| match self.config.listen.as_slice() {
             [] => ListenAddrs::Port(port),
+            // Nobody can dial it; others reach it through relays.
+            [one] if one == "none" => ListenAddrs::Exactly(Vec::new()),
             [one] if one == "loopback" => ListenAddrs::Loopback(port),
             [one] if one.parse::<u16>().is_ok() => ListenAddrs::Port(one.parse().unwrap_or(0)),
             many => ListenAddrs::Exactly(many.to_vec()),
         };
+        let allowed = &self.config.net;
         let spawn = |listen| {
             let config = hive_net::Config {
                 secret: self.identity.node.clone(),
                 network: standing.network(),
                 listen,
                 bulk: hive_net::BulkListen::default(),
-                kad_server: true,
-                limits: hive_net::Limits::default(),
+                transports: hive_net::Transports {
+                    quic: allowed.transports.quic(),
+                    tcp: allowed.transports.tcp(),
+                },
+                ipv6: allowed.ipv6,
+                upnp: allowed.upnp,
+                direct: allowed.direct,
+                // Until it is known that others can dial it.
+                kad_server: false,
+                limits: if crowd { CROWD } else { hive_net::Limits::default() },
                 version: VERSION.to_owned(),
                 gate: Arc::new(standing.clone()),
             };

@@ -11,6 +11,7 @@ use crate::{
     home::Membership,
     inbox::Inbox,
     membership::Standing,
+    reach::{self, Reach},
     work_streams::WorkStreams,
 };
 use hive_authority::Authority;
@@ -72,6 +73,8 @@ pub struct Mesh {
     pub fetcher: Fetcher,
     pub grants: Grants,
     pub directory: Directory,
+    /// How this node is reached.
+    pub reach: Reach,
     pub vital: watch::Sender<Vital>,
     pub loopback: VecDeque<(Side, work::WorkMsg)>,
     pub sent: Arc<AtomicU64>,
@@ -152,6 +155,9 @@ impl Daemon {
         } else {
             Resources::default()
         };
+        let reach = self.reach(&membership, &standing, &net, local_authority.is_some())?;
+        tasks.push(reach.serve_info()?);
+        tasks.push(tokio::spawn(reach.clone().run()));
         let (vital, vital_seen) = watch::channel(Vital {
             free,
             running: 0,
@@ -171,6 +177,7 @@ impl Daemon {
             },
             role: membership.role,
             vital: vital_seen,
+            told: reach.told(),
             post: self.post.clone(),
         })));
         if let Some(mut up) = authority.up() {
@@ -205,6 +212,7 @@ impl Daemon {
             fetcher,
             grants,
             directory: Directory::default(),
+            reach,
             vital,
             loopback: VecDeque::new(),
             sent,
@@ -227,7 +235,29 @@ impl Daemon {
         });
         self.restore_jobs();
         self.restore_receipts();
+        // What the network said while the parts were not there.
+        for event in std::mem::take(&mut self.early) {
+            self.net_event(event);
+        }
         Ok(())
+    }
+
+    fn reach(
+        &self,
+        membership: &Membership,
+        standing: &Standing,
+        net: &NetHandle,
+        authority: bool,
+    ) -> Result<Reach, crate::StartError> {
+        Ok(Reach::new(reach::Parts {
+            net: net.clone(),
+            standing: standing.clone(),
+            clock: self.clock,
+            config: self.config.net.clone(),
+            role: membership.role,
+            authority,
+            seed: hive_reach::Seed(crate::random()?),
+        }))
     }
 
     /// Passes the network's events to the loop.

@@ -10,7 +10,9 @@ mod logs;
 mod mesh;
 mod money;
 mod net;
+mod net_calls;
 mod nodes;
+mod paths;
 mod redeem;
 mod room;
 mod route;
@@ -87,6 +89,8 @@ pub struct Daemon {
     inbox: mpsc::Receiver<Inbox>,
     post: mpsc::Sender<Inbox>,
     mesh: Option<Box<Mesh>>,
+    /// What the network said before there was a mesh to tell; bounded in net.rs.
+    early: Vec<hive_net::NetEvent>,
     /// A join under way: the caller waits, another one is refused.
     joining: bool,
     /// The authority of a mesh being founded, until it is taken up.
@@ -125,6 +129,7 @@ impl Daemon {
             inbox,
             post,
             mesh: None,
+            early: Vec::new(),
             joining: false,
             pending_authority: None,
             book: Book::default(),

@@ -259,7 +259,7 @@ impl Daemon {
         let mut found = Vec::new();
         for authority in mesh.standing.authorities() {
             let mut addrs = if authority == me {
-                mesh.net.listen_addrs()
+                mesh.net.told_addrs()
             } else {
                 mesh.directory.addrs(&authority)
             };
@@ -269,6 +269,16 @@ impl Daemon {
             }
             // Loopback helps only this machine: it comes last, and only when there is room.
             addrs.sort_by_key(|a| a.contains("/127.") || a.contains("/::1/"));
+            // A newcomer has no relay yet, and may stand where UDP does not pass: a TCP address comes second.
+            addrs.retain(|a| !a.contains("/p2p-circuit"));
+            if let Some(at) = addrs
+                .iter()
+                .position(|a| a.contains("/tcp/"))
+                .filter(|at| *at > 1)
+            {
+                let tcp = addrs.remove(at);
+                addrs.insert(1, tcp);
+            }
             found.extend(addrs.into_iter().map(|a| (authority, a)));
         }
         found.truncate(MAX_TICKET_ADDRS);

@@ -7,12 +7,17 @@ use hive_protocol::{
     gossip::{DEMAND_LIFE, Demand, PRESENCE_LIFE, Presence, PriceNotice},
     ids::NodeId,
     member::MAX_ADDRS,
+    resources::Role,
     time::{MAX_CLOCK_SKEW, Millis, Timestamp},
 };
+use hive_reach::PeerFacts;
 use hive_scheduler::{
     submitter::{self, NodeFacts},
     worker,
 };
+
+/// Events kept while a join is under way: a newcomer meets few nodes before it is one of them.
+const MAX_EARLY: usize = 256;
 
 /// Whether a message said to be of `issued` and to live `life` is of now.
 fn is_fresh(now: Timestamp, issued: Timestamp, life: Millis) -> bool {
@@ -21,11 +26,18 @@ fn is_fresh(now: Timestamp, issued: Timestamp, life: Millis) -> bool {
 
 impl Daemon {
     pub(super) fn net_event(&mut self, event: NetEvent) {
+        let Some(mesh) = self.mesh.as_ref() else {
+            // A join is under way: whom it has met is told when it has come to its end.
+            if self.early.len() < MAX_EARLY && !matches!(event, NetEvent::Gossip { .. }) {
+                self.early.push(event);
+            }
+            return;
+        };
+        mesh.reach.network(&event);
         match event {
             NetEvent::Connected {
                 node, addr, hello, ..
             } => {
-                self.metrics.peers.inc();
                 tracing::info!(target: "hive_runtime::net", ?node, addr, "connected");
                 if let Some(mesh) = self.mesh.as_mut() {
                     mesh.directory.connected(node, &addr, hello.listen);
@@ -44,7 +56,6 @@ impl Daemon {
             }
             NetEvent::Disconnected { node, member, cause } => {
                 if member {
-                    self.metrics.peers.dec();
                     self.events.say("peer.disconnected", node, cause.clone());
                     self.desk.peer_down(node);
                 }
@@ -71,6 +82,18 @@ impl Daemon {
                 if let Some(mesh) = self.mesh.as_mut() {
                     mesh.directory.learned(node, addrs);
                 }
+            }
+            NetEvent::Path { node, path, addr } => {
+                tracing::info!(target: "hive_runtime::net", ?node, ?path, addr, "another way");
+            }
+            // How this node is reached: the core of that has heard it.
+            NetEvent::Observed { .. }
+            | NetEvent::Reached { .. }
+            | NetEvent::Tested { .. }
+            | NetEvent::Mapped { .. }
+            | NetEvent::Unmapped { .. }
+            | NetEvent::MapFailed { .. } => {
+                tracing::debug!(target: "hive_runtime::reach", ?event, "about this node's addresses");
             }
         }
     }
@@ -144,6 +167,14 @@ impl Daemon {
             leaving: presence.leaving,
             online: true,
         };
+        mesh.reach.heard(PeerFacts {
+            node: source,
+            account: facts.credential.account,
+            score: facts.credential.score,
+            relays: presence.roles.contains(&Role::Relay),
+            addrs: presence.addrs.clone(),
+            leaving: presence.leaving,
+        });
         let fresh = mesh.directory.present(presence, &facts.credential);
         if let Some(known) = mesh.directory.get(&source) {
             self.desk.known(&known.view);

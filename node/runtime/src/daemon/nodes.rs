@@ -11,6 +11,7 @@ use hive_protocol::{
     resources::Role,
     time::Timestamp,
 };
+use hive_reach::PeerFacts;
 use hive_scheduler::submitter::{self, NodeFacts};
 use std::collections::BTreeMap;
 
@@ -178,6 +179,15 @@ impl Daemon {
             };
             self.desk.known(&known.view);
             let online = mesh.directory.is_online(known, now);
+            let v = &known.view;
+            mesh.reach.heard(PeerFacts {
+                node,
+                account: v.account,
+                score: v.score,
+                relays: v.roles.contains(&Role::Relay),
+                addrs: v.heartbeat.addrs.clone(),
+                leaving: !online,
+            });
             if was == Some(true) && !online {
                 gone.push(node);
             }
@@ -216,14 +226,13 @@ impl Daemon {
         name.map_or_else(|| node.short(), str::to_owned)
     }
 
-    /// All nodes for people; connections' round trips come from the network.
-    pub(super) fn node_rows(&self, peers: &[hive_net::PeerView]) -> Result<Vec<NodeRow>, Refused> {
+    /// All nodes for people; the ways to them come from the network.
+    pub(super) fn node_rows(&self) -> Result<Vec<NodeRow>, Refused> {
         let mesh = self.mesh.as_ref().ok_or_else(unjoined)?;
         let now = self.clock.now();
         let me = mesh.standing.node();
         let row = |known: &Known| {
             let v = &known.view;
-            let peer = peers.iter().find(|p| p.node == v.node);
             let is_me = v.node == me;
             let online = is_me || mesh.directory.is_online(known, now);
             NodeRow {
@@ -232,16 +241,8 @@ impl Daemon {
                 name: v.name.clone(),
                 roles: v.roles.iter().map(|r| r.name().to_owned()).collect(),
                 state: if online { "online" } else { "offline" }.to_owned(),
-                path: match (is_me, peer) {
-                    (true, _) => "self",
-                    (_, Some(p)) if p.direct => "direct",
-                    (_, Some(_)) => "relay",
-                    _ => "none",
-                }
-                .to_owned(),
-                rtt_us: peer
-                    .and_then(|p| p.rtt)
-                    .and_then(|d| u64::try_from(d.as_micros()).ok()),
+                path: if is_me { "self" } else { "none" }.to_owned(),
+                rtt_us: None,
                 score: v.score,
                 tier: v.tier.name().to_owned(),
                 capabilities: v.heartbeat.capabilities.clone(),
@@ -260,7 +261,7 @@ impl Daemon {
         if let Ok(account) = text.parse::<AccountId>() {
             return Ok(account);
         }
-        let rows = self.node_rows(&[])?;
+        let rows = self.node_rows()?;
         let row = find_node(&rows, text)?;
         row.account
             .parse()

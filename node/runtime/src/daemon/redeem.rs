@@ -29,8 +29,17 @@ pub(super) async fn redeem(
     delegation: Signed<Delegation>,
 ) -> Result<Membership, Refused> {
     let mut reasons = Vec::new();
+    // All addresses of one authority at once: where UDP does not pass, TCP is not to wait for it.
+    let mut bootstrap: Vec<(NodeId, Vec<String>)> = Vec::new();
     for (node, addr) in &ticket.bootstrap {
-        match net.dial(*node, vec![addr.clone()]).await {
+        match bootstrap.iter_mut().find(|(known, _)| known == node) {
+            Some((_, addrs)) => addrs.push(addr.clone()),
+            None => bootstrap.push((*node, vec![addr.clone()])),
+        }
+    }
+    for (node, addrs) in &bootstrap {
+        let addr = addrs.join(", ");
+        match net.dial(*node, addrs.clone()).await {
             Ok(_) => {}
             Err(e) => {
                 reasons.push(format!("{addr}: {e}"));
@@ -39,7 +48,9 @@ pub(super) async fn redeem(
         }
         let asked = tokio::time::timeout(JOIN_ANSWER, ask(net, *node, &request)).await;
         match asked {
-            Ok(Ok(reply)) => return welcome(net, standing, ticket, *node, addr, reply, delegation).await,
+            Ok(Ok(reply)) => {
+                return welcome(net, standing, ticket, (*node, addrs.clone()), reply, delegation).await;
+            }
             Ok(Err(e)) => reasons.push(format!("{addr}: {e}")),
             Err(_) => reasons.push(format!("{addr}: no answer within {} s", JOIN_ANSWER.as_secs())),
         }
@@ -69,8 +80,7 @@ async fn welcome(
     net: &NetHandle,
     standing: &Standing,
     ticket: &Ticket,
-    node: NodeId,
-    addr: &str,
+    (node, addrs): (NodeId, Vec<String>),
     reply: WireReply,
     delegation: Signed<Delegation>,
 ) -> Result<Membership, Refused> {
@@ -106,7 +116,7 @@ async fn welcome(
     let mut membership = Membership::new(bytes, delegation, ticket.role, false);
     membership.credential = Some(credential);
     membership.invite = Some(ticket.invite);
-    membership.peers = vec![(node, vec![addr.to_owned()])];
+    membership.peers = vec![(node, addrs)];
     for (peer, addrs) in peers.into_iter().take(hive_protocol::join::MAX_PEERS) {
         let addrs: Vec<String> = addrs.into_iter().take(hive_protocol::member::MAX_ADDRS).collect();
         net.learn(peer, addrs.clone()).await;

@@ -1,16 +1,16 @@
 //! This node at a glance, and why a task runs where it does.
 
-use super::{Daemon, mesh::Mesh, nodes::unjoined};
+use super::{Daemon, mesh::Mesh, nodes::unjoined, paths};
 use crate::port::{
-    FunnelStep, FunnelView, LeaseView, MeshView, PeerRow, Problem, Refused, Reply, StatusView,
+    FunnelStep, FunnelView, LeaseView, MeshView, Problem, ReachBrief, Refused, RelayHeld, Reply, StatusView,
 };
-use hive_net::Transport;
 use hive_protocol::{
     credential::Tier,
-    ids::TaskIndex,
+    ids::{NodeId, TaskIndex},
     resources::{Capabilities, Resources, Role},
     time::Millis,
 };
+use std::{collections::BTreeSet, sync::Arc};
 
 /// How long an authority may take to be found after joining or a restart before that is a problem.
 const FINDING: Millis = Millis::secs(3);
@@ -108,6 +108,7 @@ impl Daemon {
             started: self.started.0,
             now: self.clock.now().0,
             listen: Vec::new(),
+            reach: None,
             peers: Vec::new(),
             capabilities: Capabilities::default(),
             free: Resources::default(),
@@ -149,34 +150,39 @@ impl Daemon {
                 })
                 .collect();
         }
-        let names: std::collections::BTreeMap<_, _> = mesh
-            .directory
-            .iter()
-            .map(|k| (k.view.node, k.view.name.clone()))
-            .collect();
-        let net = mesh.net.clone();
+        let (net, names) = (mesh.net.clone(), self.names());
+        view.reach = Some(self.reach_brief(mesh, &names));
+        let now = self.clock.now();
+        let online = mesh.directory.iter().filter(|k| mesh.directory.is_online(k, now));
+        let online: BTreeSet<String> = online.map(|k| k.view.node.to_string()).collect();
         tokio::spawn(async move {
-            view.peers = net
-                .peers()
-                .await
-                .into_iter()
-                .map(|p| PeerRow {
-                    node: p.node.to_string(),
-                    name: names.get(&p.node).cloned().unwrap_or_default(),
-                    path: if p.direct { "direct" } else { "relay" }.to_owned(),
-                    addr: p.addr,
-                    transport: if p.transport == Transport::Quic {
-                        "quic"
-                    } else {
-                        "tcp"
-                    }
-                    .to_owned(),
-                    rtt_us: p.rtt.and_then(|d| u64::try_from(d.as_micros()).ok()),
-                    member: p.member,
-                })
-                .collect();
+            let paths = paths::all(&net, &names).await.into_iter();
+            // Of those that cannot be reached only the ones that are there.
+            let shown = paths.filter(|p| p.since > 0 || online.contains(&p.node));
+            view.peers = shown.map(paths::peer_row).collect();
             let _ = reply.send(Ok(view));
         });
+    }
+
+    /// How this node is reached, in short.
+    fn reach_brief(&self, mesh: &Mesh, names: &paths::Names) -> ReachBrief {
+        let name = |node: &NodeId| names.get(node).cloned().unwrap_or_default();
+        let reach = mesh.reach.view(name);
+        let held = reach.relays.iter().filter(|r| r.state == "reserved");
+        let label = |r: &RelayHeld| {
+            if r.name.is_empty() {
+                r.node.chars().take(12).collect()
+            } else {
+                r.name.clone()
+            }
+        };
+        ReachBrief {
+            relays: held.map(label).collect(),
+            state: reach.state,
+            mapping: reach.mapping,
+            published: reach.published,
+            relaying: mesh.reach.relay_state().0.to_owned(),
+        }
     }
 
     /// The funnel of a task or job.
@@ -248,11 +254,11 @@ impl Daemon {
 }
 
 impl Daemon {
-    /// The text of /metrics.
-    pub(super) fn metrics_text(&self) -> String {
+    /// Answers with the text of /metrics; peers come from the network.
+    pub(super) fn metrics_text(&self, reply: Reply<String>) {
         use std::sync::atomic::Ordering;
         let mesh = self.mesh.as_ref();
-        let now = crate::metrics::Snapshot {
+        let mut now = crate::metrics::Snapshot {
             sent: mesh.map_or(0, |m| m.sent.load(Ordering::Relaxed)),
             received: mesh.map_or(0, |m| m.received.load(Ordering::Relaxed)),
             store: self.store.usage().bytes,
@@ -262,7 +268,20 @@ impl Daemon {
             nodes: mesh.map_or(0, |m| m.directory.iter().count() as u64),
             jobs: self.book.jobs.len() as u64,
             moved: self.desk.moved(),
+            ..crate::metrics::Snapshot::default()
         };
-        self.metrics.text(&now)
+        let metrics = Arc::clone(&self.metrics);
+        let Some(net) = mesh.map(|m| m.net.clone()) else {
+            let _ = reply.send(Ok(metrics.text(&now)));
+            return;
+        };
+        now.net = net.counters().list();
+        now.relay = mesh.and_then(|m| m.reach.relay()).map(|r| r.counts().list());
+        tokio::spawn(async move {
+            for path in paths::all(&net, &paths::Names::new()).await {
+                now.saw(&path);
+            }
+            let _ = reply.send(Ok(metrics.text(&now)));
+        });
     }
 }

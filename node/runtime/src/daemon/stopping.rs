@@ -55,6 +55,7 @@ impl Daemon {
                 self.events.say("daemon.stopping", "", "the daemon is stopping");
                 if let Some(mesh) = self.mesh.as_mut() {
                     mesh.vital.send_modify(|v| v.leaving = true);
+                    mesh.reach.drain_relay(true);
                 }
                 self.worker_input(worker::Input::Drain(true));
             }
@@ -89,6 +90,10 @@ impl Daemon {
             {
                 mesh.exec.stop(lease);
             }
+            // Circuits of others end by themselves where there is time for it.
+            let stopping = self.stopping.as_ref().filter(|s| s.drains());
+            let left = stopping.map_or(Millis(0), |s| s.until.since(self.clock.now()));
+            mesh.reach.close(Duration::from_millis(left.0)).await;
             for task in &mesh.tasks {
                 task.abort();
             }

@@ -192,7 +192,7 @@ impl Daemon {
             credential,
             addrs: mesh
                 .net
-                .listen_addrs()
+                .told_addrs()
                 .into_iter()
                 .take(hive_protocol::member::MAX_ADDRS)
                 .collect(),

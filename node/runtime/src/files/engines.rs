@@ -59,7 +59,7 @@ impl LeaseGate for Grants {
 impl Engines {
     /// Where this node is reached best, for a ticket: an address others can use rather than one of this machine.
     pub(super) fn address(&self) -> String {
-        let addrs = self.net.listen_addrs();
+        let addrs = self.net.told_addrs();
         let local = |a: &&String| a.contains("/127.") || a.contains("/::1/") || a.contains("/0.0.0.0/");
         let best = addrs.iter().find(|a| !local(a)).or_else(|| addrs.first());
         best.cloned().unwrap_or_default()

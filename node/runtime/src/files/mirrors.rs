@@ -17,9 +17,9 @@ impl Desk {
     pub(super) async fn sync_start(&self, ask: SyncRequest) -> Result<SyncView, Refused> {
         let engines = self.engines().await?;
         let to = self.0.people.select(&ask.to, engines.me)?;
-        let known = engines.outgoing.list().into_iter().find(|m| m.dir == ask.dir);
+        let known = engines.outgoing.of_dir(&ask.dir).into_iter().next();
         let id = match known {
-            Some(mirror) => self.again(&engines, &mirror, &to).await?,
+            Some(mirror) => self.again(&engines, &mirror, &ask, &to).await?,
             None => engines
                 .outgoing
                 .add(NewMirror {
@@ -44,13 +44,21 @@ impl Desk {
         Ok(view)
     }
 
-    /// A folder that is mirrored already is looked at anew, towards those named now.
+    /// A folder that is mirrored already is looked at anew, towards those named now and as is asked now.
     async fn again(
         &self,
         engines: &Engines,
         mirror: &MirrorView,
+        ask: &SyncRequest,
         to: &BTreeSet<NodeId>,
     ) -> Result<SyncId, Refused> {
+        if (mirror.watch, mirror.versions) != (ask.watch, ask.versions) {
+            engines
+                .outgoing
+                .set_watch(&mirror.id, ask.watch, ask.versions)
+                .await
+                .map_err(|e| refused(e.code(), &e))?;
+        }
         if mirror.to.iter().copied().collect::<BTreeSet<_>>() != *to {
             engines
                 .outgoing
@@ -60,7 +68,7 @@ impl Desk {
         }
         engines
             .outgoing
-            .rescan(&mirror.id, false)
+            .rescan(&mirror.id, ask.allow_empty)
             .await
             .map_err(|e| refused(e.code(), &e))?;
         Ok(mirror.id)
@@ -101,7 +109,7 @@ impl Desk {
     fn untold(&self, node: NodeId, size: u64) -> RecipientRow {
         RecipientRow {
             node: node.to_string(),
-            name: self.0.people.name(&node),
+            name: self.0.people.label(&node),
             state: "queued".to_owned(),
             detail: String::new(),
             done: 0,
@@ -125,7 +133,7 @@ impl Desk {
             dir: r.dir.to_string_lossy().into_owned(),
             nodes: vec![RecipientRow {
                 node: r.from.to_string(),
-                name: self.0.people.name(&r.from),
+                name: self.0.people.label(&r.from),
                 state: at.to_owned(),
                 detail: r.detail.clone(),
                 done: r.done,

@@ -1,13 +1,15 @@
 //! Bytes on their way here: pulls, their progress, verified ranges.
 
-use super::{desk::Desk, keep::priority, refusals::refused, resolve::pick, shown::transfer_view};
+use super::{
+    desk::Desk, engines::Engines, keep::priority, refusals::refused, resolve::pick, shown::transfer_view,
+};
 use crate::port::{FileBytes, Kind, NodeHandle, PullRequest, Refused, TransferDo, TransferView};
 use hive_files::{Existing, Hint, Like, RangeRequest, Target, Transfer};
 use hive_protocol::{
     file::MAX_CONTENT,
     ids::{NodeId, TransferId},
 };
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use tokio::sync::mpsc;
 
 /// Verified pieces on their way to the reader.
@@ -23,7 +25,7 @@ impl Desk {
         pull.name = meant.name;
         pull.size_hint = meant.size;
         // A ticket's size is a promise: more is not taken for it.
-        pull.max_bytes = meant.size.filter(|_| !folder).unwrap_or(MAX_CONTENT);
+        pull.max_bytes = meant.size.unwrap_or(MAX_CONTENT);
         pull.hints = meant.hints;
         for node in &request.from {
             let node = self.0.people.find(node)?;
@@ -76,7 +78,26 @@ impl Desk {
         let engines = self.engines().await?;
         let mut views = engines.files.transfers();
         views.sort_by_key(|v| (v.stage.ended(), std::cmp::Reverse(v.started)));
-        Ok(views.iter().map(|v| transfer_view(v, &self.0.people)).collect())
+        let mut views: Vec<TransferView> = views.iter().map(|v| transfer_view(v, &self.0.people)).collect();
+        self.name_relays(&engines, &mut views).await;
+        Ok(views)
+    }
+
+    /// Says through which relay relayed bytes come.
+    async fn name_relays(&self, engines: &Engines, views: &mut [TransferView]) {
+        let relayed = |v: &&mut TransferView| v.peers.iter().any(|p| p.path == "relayed");
+        let mut views: Vec<_> = views.iter_mut().filter(relayed).collect();
+        if views.is_empty() {
+            return;
+        }
+        let peers = engines.net.peers().await;
+        let relays = peers.iter().filter_map(|p| Some((p.node.to_string(), p.relay?)));
+        let relays: BTreeMap<String, NodeId> = relays.collect();
+        for peer in views.iter_mut().flat_map(|v| v.peers.iter_mut()) {
+            if peer.path == "relayed" {
+                peer.relay = relays.get(&peer.node).map(|r| self.0.people.label(r));
+            }
+        }
     }
 
     async fn find_transfer(&self, text: &str) -> Result<Transfer, Refused> {
@@ -107,7 +128,10 @@ impl Desk {
         };
         // Whether it has ended or the time has passed: both are answered by where it stands.
         let _ = tokio::time::timeout(Duration::from_millis(wait_ms), ended).await;
-        Ok(self.shown(&transfer))
+        let mut view = self.shown(&transfer);
+        let engines = self.engines().await?;
+        self.name_relays(&engines, std::slice::from_mut(&mut view)).await;
+        Ok(view)
     }
 
     pub(super) async fn transfer_do(

@@ -18,6 +18,7 @@ pub fn kind_of(code: &str) -> Kind {
         | "file.request"
         | "file.manifest"
         | "file.manifest_order"
+        | "file.manifest_size"
         | "file.too_many_entries"
         | "file.no_ticket"
         | "file.ticket_damaged"

@@ -27,8 +27,9 @@ pub(super) fn transfer_view(v: &hive_files::TransferView, people: &People) -> Tr
         .flatten();
     let peers = v.peers.iter().map(|p| TransferPeer {
         node: p.node.to_string(),
-        name: people.name(&p.node),
+        name: people.label(&p.node),
         path: p.path.to_owned(),
+        relay: None,
         whole: p.whole,
         dropped: p.dropped.clone(),
         bytes: p.bytes,
@@ -79,7 +80,7 @@ fn body(body: &NoticeBody) -> (&'static str, String, String) {
 pub(super) fn recipient(to: &ToView, size: u64, people: &People) -> RecipientRow {
     let mut row = RecipientRow {
         node: to.node.to_string(),
-        name: people.name(&to.node),
+        name: people.label(&to.node),
         state: String::new(),
         detail: String::new(),
         done: 0,
@@ -161,7 +162,7 @@ pub(super) fn inbox_row(v: &InView, people: &People) -> InboxRow {
     InboxRow {
         notice: v.id.to_string(),
         from: v.from.to_string(),
-        from_name: people.name(&v.from),
+        from_name: people.label(&v.from),
         kind: kind.to_owned(),
         name,
         data,

@@ -1,6 +1,6 @@
 //! The calls themselves: requests with a place for the answer.
 
-use super::{refusal::Refused, views::*};
+use super::{net_call::NetCall, refusal::Refused, views::*};
 use hive_protocol::{
     money::MicroCpt,
     resources::{Resources, Role},
@@ -246,6 +246,7 @@ pub enum Call {
     Metrics {
         reply: Reply<String>,
     },
+    Net(NetCall),
     Stop {
         drain_ms: u64,
         reply: Reply<()>,

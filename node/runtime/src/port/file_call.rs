@@ -106,6 +106,9 @@ pub struct SyncRequest {
     /// Leave out what cannot travel instead of refusing.
     #[serde(default)]
     pub skip_unsafe: bool,
+    /// Send on, this time, that the folder has no files any more.
+    #[serde(default)]
+    pub allow_empty: bool,
 }
 
 /// Verified bytes of a content, in order, as they come.

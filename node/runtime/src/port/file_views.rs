@@ -153,6 +153,9 @@ pub struct TransferPeer {
     pub name: String,
     /// `direct`, `mesh` or `relayed`.
     pub path: String,
+    /// The relay that carries it: its name or, where it has none, its node id.
+    #[serde(default)]
+    pub relay: Option<String>,
     /// Whether it has all of it.
     pub whole: bool,
     /// Why it is asked no more, when that is so.
@@ -224,7 +227,7 @@ pub struct InboxRow {
     pub notice: String,
     /// Sender's node id.
     pub from: String,
-    /// Its name, where known.
+    /// Its name, or the beginning of its id while that is not known.
     pub from_name: String,
     /// `file`, `text`, `event` or `sync`.
     pub kind: String,

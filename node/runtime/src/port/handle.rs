@@ -4,6 +4,8 @@ use super::{
     call::*,
     file_call::*,
     file_views::*,
+    net_call::{NetCall, RelayDo},
+    net_views::*,
     refusal::{Kind, Refused},
     views::*,
 };
@@ -65,6 +67,22 @@ macro_rules! calls {
         pub async fn $name(&self, $($arg: $ty),*) -> Result<$out, Refused> {
             let (reply, answer) = oneshot::channel();
             self.$queue.send($call::$variant { $($arg,)* reply }).await.map_err(|_| Refused::stopping())?;
+            answer.await.map_err(|_| Refused::stopping())?
+        })*
+    };
+}
+
+/// Asks the daemon's loop about the network.
+macro_rules! net_calls {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $ty:ty),*) -> $out:ty = $variant:ident;)*) => {
+        $($(#[$doc])*
+        ///
+        /// # Errors
+        /// A [`Refused`] that names what, where, why and the next step.
+        pub async fn $name(&self, $($arg: $ty),*) -> Result<$out, Refused> {
+            let (reply, answer) = oneshot::channel();
+            let call = Call::Net(NetCall::$variant { $($arg,)* reply });
+            self.calls.send(call).await.map_err(|_| Refused::stopping())?;
             answer.await.map_err(|_| Refused::stopping())?
         })*
     };
@@ -146,6 +164,21 @@ impl NodeHandle {
         metrics() -> String = Metrics;
         /// Stops the daemon, after at most `drain_ms` of finishing what runs.
         stop(drain_ms: u64) -> () = Stop;
+    }
+
+    net_calls! {
+        /// How this node is reached, judged line by line; with `fresh` after new tests, which take some seconds.
+        net_check(fresh: bool) -> NetCheckView = Check;
+        /// The ways to all peers connected or tried lately.
+        net_peers() -> Vec<PathView> = Peers;
+        /// The way to a node and how it came about; by id, prefix or name.
+        net_paths(node: String) -> PathsView = Paths;
+        /// Tries every known way to a node now and says how each ended.
+        net_trace(node: String) -> PathsView = Trace;
+        /// What this node relays for others.
+        relay() -> RelayView = Relay;
+        /// Drains, resumes or limits it.
+        relay_do(what: RelayDo) -> RelayView = RelayDo;
     }
 
     calls! {

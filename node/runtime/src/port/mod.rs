@@ -8,6 +8,8 @@ mod call;
 mod file_call;
 mod file_views;
 mod handle;
+mod net_call;
+mod net_views;
 mod refusal;
 mod views;
 
@@ -23,6 +25,11 @@ pub use file_views::{
 };
 pub(crate) use handle::missing;
 pub use handle::{BlobPort, CALL_QUEUE, NodeCalls, NodeHandle};
+pub use net_call::{NetCall, RelayChange, RelayDo};
+pub use net_views::{
+    AddrRow, AttemptRow, CheckRow, CircuitRow, MappingRow, NetCheckView, ObservedRow, PathView, PathsView,
+    ReachBrief, ReachView, RelayHeld, RelayKnown, RelayRefused, RelayView,
+};
 pub use refusal::{Kind, Refused};
 pub use views::{
     BlobView, EventView, FunnelStep, FunnelView, InviteView, JobView, JoinView, LeaseView, MeshView, NodeRow,

@@ -1,6 +1,7 @@
 //! What the daemon shows. These are the JSON documents of /v1: fields are only ever added.
 //! Ids are in their text form, money in µCPT, times in milliseconds since 1970, sizes in bytes.
 
+use super::ReachBrief;
 use hive_protocol::{resources::Capabilities, resources::Resources, task::Limits};
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +34,10 @@ pub struct StatusView {
     pub now: u64,
     /// Where it listens.
     pub listen: Vec<String>,
-    /// Connected peers.
+    /// How this node is reached; absent before it has joined.
+    #[serde(default)]
+    pub reach: Option<ReachBrief>,
+    /// Connected peers, and those of the nodes online that cannot be reached.
     pub peers: Vec<PeerRow>,
     /// What is offered; all zero when not a worker.
     pub capabilities: Capabilities,
@@ -79,23 +83,29 @@ pub struct Problem {
     pub hint: Option<String>,
 }
 
-/// A connected peer.
+/// A peer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PeerRow {
     /// Node id.
     pub node: String,
     /// Name, where known.
     pub name: String,
-    /// `direct`, `relay NAME` or `connecting`.
+    /// `direct`, `relay NAME`, `punching (relay NAME)`, `connecting` or `unreachable: REASON`.
     pub path: String,
-    /// Address.
+    /// Address; empty without a connection.
     pub addr: String,
-    /// `quic` or `tcp`.
+    /// `quic`, `tcp` or `relay`; empty without a connection.
     pub transport: String,
     /// Round trip in microseconds, where measured.
     pub rtt_us: Option<u64>,
     /// Whether it has passed the membership gate.
     pub member: bool,
+    /// The first word of `path`, for programs.
+    #[serde(default)]
+    pub state: String,
+    /// Node id of the relay in use.
+    #[serde(default)]
+    pub relay: Option<String>,
 }
 
 /// A lease a worker serves.
@@ -132,7 +142,8 @@ pub struct NodeRow {
     pub roles: Vec<String>,
     /// `online` or `offline`.
     pub state: String,
-    /// This daemon's path to it: `self`, `direct`, `relay NAME`, `none`.
+    /// This daemon's path to it: `self`, `direct`, `relay NAME`, `punching (relay NAME)`, `connecting`,
+    /// `unreachable: REASON`, `none` (nobody has tried).
     pub path: String,
     /// Round trip in microseconds, where measured.
     pub rtt_us: Option<u64>,

@@ -1,0 +1,236 @@
+//! What is made of how this node is reached: a line for each thing checked, with a verdict and what to do.
+//! Pure: facts in, lines out. Must not know the network that gathered them.
+
+mod outside;
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    config::{NetConfig, Transports},
+    port::{CheckRow, PathView, ReachView},
+};
+use hive_protocol::time::MAX_CLOCK_SKEW;
+
+/// Clocks that are this far apart are worth a word, in milliseconds: logs and price hours no longer line up.
+const SKEW_WORD_MS: u64 = 2_000;
+/// Smallest datagram QUIC needs to pass, in bytes.
+const QUIC_MTU: u32 = 1_200;
+/// What an ordinary line lets pass; less says that there is a tunnel in between.
+const PLAIN_MTU: u32 = 1_400;
+
+/// A verdict, the worst last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// As it should be.
+    Pass,
+    /// It works, but could be better.
+    Warn,
+    /// Something does not work.
+    Fail,
+}
+
+impl Verdict {
+    /// Its word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+/// What is judged.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// How this node is reached.
+    pub reach: &'a ReachView,
+    /// What its owner allows.
+    pub config: &'a NetConfig,
+    /// The ways to its peers.
+    pub peers: &'a [PathView],
+    /// Whether an authority answers, or is in this process.
+    pub authority: bool,
+}
+
+struct Lines(Vec<(Verdict, CheckRow)>);
+
+impl Lines {
+    fn add(&mut self, name: &str, verdict: Verdict, detail: impl Into<String>, fix: Option<&str>) {
+        let row = CheckRow {
+            name: name.to_owned(),
+            verdict: verdict.name().to_owned(),
+            detail: detail.into(),
+            fix: fix.filter(|_| verdict != Verdict::Pass).map(str::to_owned),
+        };
+        self.0.push((verdict, row));
+    }
+}
+
+/// Judges everything; the worst verdict and the lines.
+#[must_use]
+pub fn judge(facts: &Facts<'_>) -> (Verdict, Vec<CheckRow>) {
+    let mut lines = Lines(Vec::new());
+    peers(facts, &mut lines);
+    transports(facts, &mut lines);
+    outside::router(facts, &mut lines);
+    addresses(facts, &mut lines);
+    outside::mapping(facts, &mut lines);
+    outside::hairpin(facts, &mut lines);
+    outside::ipv6(facts, &mut lines);
+    outside::relays(facts, &mut lines);
+    clock(facts, &mut lines);
+    mtu(facts, &mut lines);
+    let worst = lines.0.iter().map(|(v, _)| *v).max().unwrap_or(Verdict::Pass);
+    (worst, lines.0.into_iter().map(|(_, row)| row).collect())
+}
+
+fn connected(peer: &&PathView) -> bool {
+    matches!(peer.state.as_str(), "direct" | "relay" | "punching")
+}
+
+fn peers(f: &Facts<'_>, lines: &mut Lines) {
+    let all = f.peers.iter().filter(connected).filter(|p| p.member).count();
+    let direct = f.peers.iter().filter(|p| p.member && p.state == "direct").count();
+    let lost = f.peers.iter().filter(|p| p.state == "unreachable").count();
+    let mut text = format!(
+        "{all} members connected: {direct} direct, {} relayed",
+        all - direct
+    );
+    if lost > 0 {
+        text.push_str(&format!("; {lost} could not be reached lately"));
+    }
+    match (all, f.authority) {
+        (0, false) => lines.add(
+            "peers",
+            Verdict::Fail,
+            "connected to nobody, and no authority answers",
+            Some("is this machine online? does the authority run? hivenode status there"),
+        ),
+        (_, false) => lines.add(
+            "peers",
+            Verdict::Warn,
+            format!("{text}; no authority answers"),
+            Some("does the authority run? hivenode status there"),
+        ),
+        _ => lines.add("peers", Verdict::Pass, text, None),
+    }
+}
+
+fn transports(f: &Facts<'_>, lines: &mut Lines) {
+    let tcp_works = f.reach.tcp == Some(true);
+    match (f.config.transports, f.reach.udp) {
+        (Transports::Tcp, _) => lines.add("udp", Verdict::Pass, "not used (transports = tcp)", None),
+        (_, Some(true)) => lines.add("udp", Verdict::Pass, "passes: connections use QUIC", None),
+        (Transports::Quic, Some(false)) => lines.add(
+            "udp",
+            Verdict::Fail,
+            "is blocked, and TCP is switched off (transports = quic)",
+            Some("hivenode config set transports both"),
+        ),
+        (Transports::Both, Some(false)) if tcp_works => lines.add(
+            "udp",
+            Verdict::Warn,
+            "is blocked: connections go over TCP, and direct paths are found less often",
+            Some("let UDP out of this network in its firewall, to any port"),
+        ),
+        (Transports::Both, Some(false)) => lines.add(
+            "udp",
+            Verdict::Fail,
+            "is blocked, and TCP has not worked either",
+            Some("let this machine reach the authority's port in the firewall, over UDP or TCP"),
+        ),
+        (_, None) => lines.add(
+            "udp",
+            Verdict::Pass,
+            "not tested: nobody was dialed over it yet",
+            None,
+        ),
+    }
+    match (f.config.transports, f.reach.tcp) {
+        (Transports::Quic, _) => lines.add("tcp", Verdict::Pass, "not used (transports = quic)", None),
+        (_, Some(true)) => lines.add("tcp", Verdict::Pass, "passes", None),
+        (_, Some(false)) if f.reach.udp == Some(true) => lines.add(
+            "tcp",
+            Verdict::Warn,
+            "is blocked: bulk connections of their own are not possible",
+            Some("let TCP out of this network in its firewall"),
+        ),
+        (_, Some(false)) => lines.add(
+            "tcp",
+            Verdict::Fail,
+            "is blocked",
+            Some("let this machine reach the authority's port in the firewall, over UDP or TCP"),
+        ),
+        (_, None) => lines.add("tcp", Verdict::Pass, "not tested: QUIC was enough", None),
+    }
+}
+
+fn addresses(f: &Facts<'_>, lines: &mut Lines) {
+    let published = &f.reach.published;
+    let confirmed = f.reach.tested.iter().filter(|a| a.state == "confirmed").count();
+    let refused = f.reach.tested.iter().filter(|a| a.state == "refused").count();
+    let announced_bad = f.config.announce.iter().find(|said| {
+        let bad = |a: &&crate::port::AddrRow| a.addr == **said && a.state == "refused";
+        f.reach.tested.iter().find(bad).is_some()
+    });
+    if published.is_empty() {
+        lines.add(
+            "addresses",
+            Verdict::Fail,
+            "none to tell others: only nodes this one connects to itself can talk to it",
+            Some("hivenode config get listen; hivenode config get direct"),
+        );
+    } else if let Some(addr) = announced_bad {
+        lines.add(
+            "addresses",
+            Verdict::Warn,
+            format!("{addr} is announced, but was not reachable from outside"),
+            Some("check the forwarding in the router, or take it back: hivenode config set announce ''"),
+        );
+    } else {
+        let text = format!(
+            "{} published, {confirmed} confirmed from outside, {refused} refused: {}",
+            published.len(),
+            published.join(" ")
+        );
+        lines.add("addresses", Verdict::Pass, text, None);
+    }
+}
+
+fn clock(f: &Facts<'_>, lines: &mut Lines) {
+    let Some(skew) = f.reach.clock_skew_ms else {
+        return lines.add("clock", Verdict::Pass, "not compared: nobody is connected", None);
+    };
+    let (off, n) = (skew.unsigned_abs(), f.reach.clock_peers);
+    let way = if skew > 0 { "ahead of" } else { "behind" };
+    let text = format!("{}.{:03} s {way} the others ({n} asked)", off / 1000, off % 1000);
+    let fix = Some("set this machine's clock (timedatectl set-ntp true)");
+    if off > MAX_CLOCK_SKEW.0 {
+        lines.add("clock", Verdict::Fail, text, fix);
+    } else if off > SKEW_WORD_MS {
+        lines.add("clock", Verdict::Warn, text, fix);
+    } else {
+        lines.add("clock", Verdict::Pass, text, None);
+    }
+}
+
+fn mtu(f: &Facts<'_>, lines: &mut Lines) {
+    match f.reach.mtu {
+        None => lines.add("mtu", Verdict::Pass, "not measured", None),
+        Some(n) if n < QUIC_MTU => lines.add(
+            "mtu",
+            Verdict::Fail,
+            format!("{n} bytes: QUIC needs {QUIC_MTU}"),
+            Some("raise the MTU of the tunnel or line, or: hivenode config set transports tcp"),
+        ),
+        Some(n) if n < PLAIN_MTU => lines.add(
+            "mtu",
+            Verdict::Pass,
+            format!("{n} bytes: a tunnel or VPN is in between"),
+            None,
+        ),
+        Some(n) => lines.add("mtu", Verdict::Pass, format!("{n} bytes"), None),
+    }
+}

@@ -1,0 +1,180 @@
+//! The lines on how others get in: the router, port mappings, IPv6, relays.
+
+use super::{Facts, Lines, Verdict};
+
+/// Relays a node behind a router wants to be reached through.
+const WANTED_RELAYS: usize = 2;
+/// What helps behind a router that no punching opens.
+const OPEN_PORT: &str = "forward a port of the router to this machine and name it: hivenode config set announce /ip4/ADDRESS/udp/PORT/quic-v1,/ip4/ADDRESS/tcp/PORT";
+
+pub(super) fn router(f: &Facts<'_>, lines: &mut Lines) {
+    let r = f.reach;
+    let kind = format!("mapping {}, filtering {}", r.mapping, r.filtering);
+    match (r.state.as_str(), r.mapping.as_str()) {
+        ("public", "none") => lines.add("nat", Verdict::Pass, "none: reachable from everywhere", None),
+        ("public", _) => lines.add(
+            "nat",
+            Verdict::Pass,
+            format!("reachable from everywhere ({kind})"),
+            None,
+        ),
+        ("private", "none") => lines.add(
+            "nat",
+            Verdict::Warn,
+            "none, but a firewall keeps others out: they come by punching or through a relay",
+            Some("let the listening port in, for UDP and TCP, in this machine's or the network's firewall"),
+        ),
+        ("private", "endpoint-independent") => lines.add(
+            "nat",
+            Verdict::Pass,
+            format!("behind a router ({kind}): direct paths are made by punching"),
+            None,
+        ),
+        ("private", "address-dependent") => lines.add(
+            "nat",
+            Verdict::Warn,
+            format!(
+                "behind a symmetric router ({kind}): most nodes behind routers are reached through relays"
+            ),
+            Some(OPEN_PORT),
+        ),
+        ("private", _) => lines.add(
+            "nat",
+            Verdict::Warn,
+            format!("not reachable from outside ({kind}); too few observers to tell the router's kind"),
+            Some("ask again when more nodes are connected: hivenode net check"),
+        ),
+        _ => lines.add(
+            "nat",
+            Verdict::Warn,
+            "not tested: no other node on another network is connected",
+            Some("ask again when more nodes are connected: hivenode net check"),
+        ),
+    }
+}
+
+pub(super) fn mapping(f: &Facts<'_>, lines: &mut Lines) {
+    let got: Vec<String> = f
+        .reach
+        .mappings
+        .iter()
+        .filter(|m| !m.external.is_empty())
+        .map(|m| format!("{} by {}", m.external, m.protocol))
+        .collect();
+    let why = f
+        .reach
+        .mappings
+        .iter()
+        .find(|m| !m.detail.is_empty())
+        .map_or_else(String::new, |m| format!(": {} says {}", m.protocol, m.detail));
+    match f.reach.mapper.as_str() {
+        "mapped" => lines.add("port mapping", Verdict::Pass, got.join(", "), None),
+        "failed" => lines.add(
+            "port mapping",
+            Verdict::Warn,
+            format!("the router refuses{why}"),
+            Some("allow UPnP or NAT-PMP in the router, or switch asking off: hivenode config set upnp off"),
+        ),
+        "off" => lines.add("port mapping", Verdict::Pass, "off (upnp = off)", None),
+        "searching" => lines.add(
+            "port mapping",
+            Verdict::Pass,
+            "looking for a router that offers it",
+            None,
+        ),
+        _ => lines.add(
+            "port mapping",
+            Verdict::Pass,
+            "no router here offers it (UPnP, NAT-PMP, PCP)",
+            None,
+        ),
+    }
+}
+
+pub(super) fn hairpin(f: &Facts<'_>, lines: &mut Lines) {
+    let text = match (f.reach.hairpin, f.reach.mapping.as_str()) {
+        (Some(true), _) => "works: nodes behind this router reach each other by its outer address too",
+        (Some(false), _) => {
+            "does not work: nodes behind this router reach each other by local addresses or relays"
+        }
+        (None, "none") => "not needed: no router",
+        (None, _) => "not tested",
+    };
+    lines.add("hairpin", Verdict::Pass, text, None);
+}
+
+pub(super) fn ipv6(f: &Facts<'_>, lines: &mut Lines) {
+    let text = match f.reach.ipv6.as_str() {
+        "off" => "off (ipv6 = off)",
+        "confirmed" => "reachable from everywhere",
+        "global" => "this machine has a global address",
+        "local" => "only local addresses",
+        "" => "not tested",
+        _ => "this machine has none",
+    };
+    lines.add("ipv6", Verdict::Pass, text, None);
+}
+
+pub(super) fn relays(f: &Facts<'_>, lines: &mut Lines) {
+    let r = f.reach;
+    let name = |n: &str, id: &str| {
+        if n.is_empty() {
+            id.chars().take(12).collect()
+        } else {
+            n.to_owned()
+        }
+    };
+    let held: Vec<String> = r
+        .relays
+        .iter()
+        .filter(|h| h.state == "reserved")
+        .map(|h| {
+            let far = h
+                .rtt_us
+                .map_or_else(String::new, |us| format!(" {}.{} ms", us / 1000, us % 1000 / 100));
+            format!("{}{far}", name(&h.name, &h.node))
+        })
+        .collect();
+    let trouble = r
+        .relays
+        .iter()
+        .find(|h| h.state != "reserved" && !h.detail.is_empty())
+        .map_or_else(String::new, |h| {
+            format!("; {}: {}", name(&h.name, &h.node), h.detail)
+        });
+    let known = r.known_relays.len();
+    let more = "start one on a machine with a public address: hivenode up --role relay TICKET";
+    match (r.state.as_str(), held.len()) {
+        ("public", _) if f.config.direct => lines.add(
+            "relays",
+            Verdict::Pass,
+            format!("not needed; {known} known"),
+            None,
+        ),
+        (_, n) if n >= WANTED_RELAYS => lines.add("relays", Verdict::Pass, held.join(", "), None),
+        (_, 1..) => lines.add(
+            "relays",
+            Verdict::Warn,
+            format!("only {} of {known} known{trouble}", held.join(", ")),
+            Some(more),
+        ),
+        ("private", _) if known == 0 => lines.add(
+            "relays",
+            Verdict::Fail,
+            "none known: nodes behind other routers may not reach this one",
+            Some(more),
+        ),
+        ("private", _) => lines.add(
+            "relays",
+            Verdict::Fail,
+            format!("none of {known} known takes this node{trouble}"),
+            Some(more),
+        ),
+        _ => lines.add(
+            "relays",
+            Verdict::Pass,
+            format!("none held yet, {known} known{trouble}"),
+            None,
+        ),
+    }
+}

@@ -1,0 +1,153 @@
+//! What is found, and what is said of it.
+
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::port::{AddrRow, RelayHeld, RelayKnown};
+
+fn look(reach: &ReachView, config: &NetConfig, peers: &[PathView]) -> (Verdict, Vec<CheckRow>) {
+    judge(&Facts {
+        reach,
+        config,
+        peers,
+        authority: true,
+    })
+}
+
+fn of<'a>(rows: &'a [CheckRow], name: &str) -> &'a CheckRow {
+    rows.iter().find(|r| r.name == name).unwrap()
+}
+
+fn good() -> ReachView {
+    ReachView {
+        state: "public".into(),
+        mapping: "none".into(),
+        filtering: "none".into(),
+        udp: Some(true),
+        tcp: Some(true),
+        ipv6: "none".into(),
+        published: vec!["/ip4/203.0.113.1/udp/4001/quic-v1".into()],
+        mapper: "none".into(),
+        clock_skew_ms: Some(-120),
+        clock_peers: 3,
+        mtu: Some(1472),
+        ..ReachView::default()
+    }
+}
+
+fn peer(state: &str) -> PathView {
+    PathView {
+        state: state.into(),
+        member: true,
+        ..PathView::default()
+    }
+}
+
+#[test]
+fn a_public_node_passes_everywhere() {
+    let (worst, rows) = look(&good(), &NetConfig::default(), &[peer("direct"), peer("relay")]);
+    assert_eq!(worst, Verdict::Pass, "{rows:?}");
+    assert!(rows.iter().all(|r| r.fix.is_none()));
+    assert!(
+        of(&rows, "peers")
+            .detail
+            .contains("2 members connected: 1 direct, 1 relayed")
+    );
+    assert_eq!(of(&rows, "clock").detail, "0.120 s behind the others (3 asked)");
+}
+
+#[test]
+fn everything_that_is_wrong_says_what_to_do() {
+    let mut reach = good();
+    reach.udp = Some(false);
+    reach.state = "private".into();
+    reach.mapping = "address-dependent".into();
+    reach.clock_skew_ms = Some(i64::MIN);
+    reach.mtu = Some(576);
+    reach.mapper = "failed".into();
+    reach.published.clear();
+    let (worst, rows) = look(&reach, &NetConfig::default(), &[]);
+    assert_eq!(worst, Verdict::Fail);
+    for (name, verdict) in [
+        ("udp", "warn"),
+        ("nat", "warn"),
+        ("relays", "fail"),
+        ("clock", "fail"),
+        ("mtu", "fail"),
+        ("port mapping", "warn"),
+        ("addresses", "fail"),
+    ] {
+        let row = of(&rows, name);
+        assert_eq!(row.verdict, verdict, "{row:?}");
+        assert!(row.fix.is_some(), "{row:?}");
+    }
+}
+
+#[test]
+fn what_is_switched_off_is_no_fault_but_what_remains_must_work() {
+    let config = NetConfig {
+        transports: Transports::Quic,
+        ..NetConfig::default()
+    };
+    let mut reach = good();
+    reach.udp = Some(false);
+    let (worst, rows) = look(&reach, &config, &[]);
+    assert_eq!(worst, Verdict::Fail);
+    assert_eq!(
+        of(&rows, "udp").fix.as_deref(),
+        Some("hivenode config set transports both")
+    );
+    let config = NetConfig {
+        transports: Transports::Tcp,
+        ..NetConfig::default()
+    };
+    assert_eq!(look(&reach, &config, &[]).0, Verdict::Pass);
+}
+
+#[test]
+fn two_relays_are_enough_and_one_is_not() {
+    let mut reach = good();
+    reach.state = "private".into();
+    reach.mapping = "endpoint-independent".into();
+    reach.known_relays = vec![RelayKnown::default(); 3];
+    let held = |name: &str, state: &str| RelayHeld {
+        name: name.into(),
+        state: state.into(),
+        rtt_us: Some(14_200),
+        detail: if state == "reserved" {
+            String::new()
+        } else {
+            "is full".into()
+        },
+        ..RelayHeld::default()
+    };
+    reach.relays = vec![held("fra", "reserved"), held("ams", "refused")];
+    let (worst, rows) = look(&reach, &NetConfig::default(), &[]);
+    assert_eq!(worst, Verdict::Warn);
+    assert_eq!(
+        of(&rows, "relays").detail,
+        "only fra 14.2 ms of 3 known; ams: is full"
+    );
+    reach.relays[1] = held("ams", "reserved");
+    let (worst, rows) = look(&reach, &NetConfig::default(), &[]);
+    assert_eq!(
+        (worst, of(&rows, "relays").detail.as_str()),
+        (Verdict::Pass, "fra 14.2 ms, ams 14.2 ms")
+    );
+}
+
+#[test]
+fn an_announced_address_that_fails_is_named() {
+    let config = NetConfig {
+        announce: vec!["/ip4/203.0.113.1/tcp/1".into()],
+        ..NetConfig::default()
+    };
+    let mut reach = good();
+    reach.tested = vec![AddrRow {
+        addr: "/ip4/203.0.113.1/tcp/1".into(),
+        state: "refused".into(),
+        ..AddrRow::default()
+    }];
+    let (worst, rows) = look(&reach, &config, &[]);
+    assert_eq!(worst, Verdict::Warn);
+    assert!(of(&rows, "addresses").detail.contains("/tcp/1 is announced"));
+}

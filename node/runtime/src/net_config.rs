@@ -1,0 +1,277 @@
+//! How this node reaches others and is reached: what its owner allows. Knows no addresses of others and no network.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Over what connections go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transports {
+    /// QUIC first, TCP beside it.
+    #[default]
+    Both,
+    /// QUIC over UDP only.
+    Quic,
+    /// TCP only.
+    Tcp,
+}
+
+impl Transports {
+    /// Whether QUIC is used.
+    #[must_use]
+    pub const fn quic(self) -> bool {
+        !matches!(self, Self::Tcp)
+    }
+    /// Whether TCP is used.
+    #[must_use]
+    pub const fn tcp(self) -> bool {
+        !matches!(self, Self::Quic)
+    }
+    /// Its name in the settings.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Both => "both",
+            Self::Quic => "quic",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// Whether this node relays for others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RelayMode {
+    /// Once it was found to be reachable from everywhere.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+impl RelayMode {
+    /// Its name in the settings.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::On => "on",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// What a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Things.
+    Count,
+    /// Milliseconds.
+    Millis,
+    /// Bytes; 0 is no limit.
+    Bytes,
+    /// Bytes a second; 0 is no limit.
+    Rate,
+}
+
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])* $unit:ident $name:ident;)*) => {
+        /// How much a relay gives. Sizes in bytes, rates in bytes a second, both ways together, lives in milliseconds.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct RelayLimits {
+            $($(#[doc = $doc])* pub $name: u64,)*
+        }
+
+        impl RelayLimits {
+            /// Every limit: name, unit, what it says.
+            pub const ALL: &'static [(&'static str, Unit, &'static str)] =
+                &[$((stringify!($name), Unit::$unit, concat!($($doc),*).trim_ascii())),*];
+
+            /// A limit by its name.
+            #[must_use]
+            pub fn get(&self, name: &str) -> Option<u64> {
+                match name {
+                    $(stringify!($name) => Some(self.$name),)*
+                    _ => None,
+                }
+            }
+
+            /// Whether 0 of it would be nothing at all rather than no limit.
+            #[must_use]
+            pub fn counts(name: &str) -> bool {
+                let of = |row: &&(&str, Unit, &str)| row.0 == name;
+                let unit = Self::ALL.iter().find(of).map(|row| row.1);
+                matches!(unit, Some(Unit::Count | Unit::Millis))
+            }
+
+            /// Changes a limit; false when there is none of that name.
+            pub fn set(&mut self, name: &str, value: u64) -> bool {
+                match name {
+                    $(stringify!($name) => self.$name = value,)*
+                    _ => return false,
+                }
+                true
+            }
+        }
+    };
+}
+
+limits! {
+    /// nodes that may be reachable through this relay at a time
+    Count reservations;
+    /// the same for one address block (a /24 of IPv4, a /48 of IPv6)
+    Count reservations_per_block;
+    /// circuits at a time
+    Count circuits;
+    /// circuits at a time of which one node is an end
+    Count circuits_per_peer;
+    /// circuits at a time that nodes of one address block have opened
+    Count circuits_per_block;
+    /// how long a circuit lasts at most
+    Millis circuit_life;
+    /// bytes each way of one circuit
+    Bytes circuit_bytes;
+    /// bytes a second of one circuit
+    Rate circuit_rate;
+    /// bytes a second of one node's circuits
+    Rate peer_rate;
+    /// bytes a second of one address block
+    Rate block_rate;
+    /// bytes a second of all circuits
+    Rate total_rate;
+    /// bytes a day of one node's circuits
+    Bytes peer_day;
+    /// bytes a day of one address block
+    Bytes block_day;
+    /// bytes a day of all circuits
+    Bytes total_day;
+    /// requests for a reservation or a circuit a minute of one node
+    Count requests_per_minute;
+}
+
+impl Default for RelayLimits {
+    fn default() -> Self {
+        Self::from(hive_net::RelayLimits::default())
+    }
+}
+
+fn wide(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+fn narrow(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+impl From<hive_net::RelayLimits> for RelayLimits {
+    fn from(l: hive_net::RelayLimits) -> Self {
+        Self {
+            reservations: wide(l.reservations),
+            reservations_per_block: wide(l.reservations_per_block),
+            circuits: wide(l.circuits),
+            circuits_per_peer: wide(l.circuits_per_peer),
+            circuits_per_block: wide(l.circuits_per_block),
+            circuit_life: u64::try_from(l.circuit_life.as_millis()).unwrap_or(u64::MAX),
+            circuit_bytes: l.circuit_bytes,
+            circuit_rate: l.circuit_rate,
+            peer_rate: l.peer_rate,
+            block_rate: l.block_rate,
+            total_rate: l.total_rate,
+            peer_day: l.peer_day,
+            block_day: l.block_day,
+            total_day: l.total_day,
+            requests_per_minute: l.requests_per_minute.into(),
+        }
+    }
+}
+
+impl From<RelayLimits> for hive_net::RelayLimits {
+    fn from(l: RelayLimits) -> Self {
+        Self {
+            reservations: narrow(l.reservations),
+            reservations_per_block: narrow(l.reservations_per_block),
+            circuits: narrow(l.circuits),
+            circuits_per_peer: narrow(l.circuits_per_peer),
+            circuits_per_block: narrow(l.circuits_per_block),
+            circuit_life: Duration::from_millis(l.circuit_life),
+            circuit_bytes: l.circuit_bytes,
+            circuit_rate: l.circuit_rate,
+            peer_rate: l.peer_rate,
+            block_rate: l.block_rate,
+            total_rate: l.total_rate,
+            peer_day: l.peer_day,
+            block_day: l.block_day,
+            total_day: l.total_day,
+            requests_per_minute: u32::try_from(l.requests_per_minute).unwrap_or(u32::MAX),
+            ..Self::default()
+        }
+    }
+}
+
+/// Relaying for others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RelayConfig {
+    /// Whether.
+    pub mode: RelayMode,
+    /// How much.
+    pub limits: RelayLimits,
+}
+
+/// How this node reaches others and is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetConfig {
+    /// Over what connections go.
+    pub transports: Transports,
+    /// Whether IPv6 is used.
+    pub ipv6: bool,
+    /// Whether a port mapping is asked of the router (UPnP, NAT-PMP, PCP).
+    pub upnp: bool,
+    /// Whether connections go straight to other nodes. Without it only authorities and relays are reached directly,
+    /// everybody else through relays.
+    pub direct: bool,
+    /// Multiaddresses the owner knows to be reachable from everywhere; told to others without a test.
+    pub announce: Vec<String>,
+    /// Relaying for others.
+    pub relay: RelayConfig,
+}
+
+impl Default for NetConfig {
+    fn default() -> Self {
+        Self {
+            transports: Transports::default(),
+            ipv6: true,
+            upnp: true,
+            direct: true,
+            announce: Vec::new(),
+            relay: RelayConfig::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_the_same_on_both_sides() {
+        let ours = RelayLimits {
+            reservations: 3,
+            total_rate: 7,
+            circuit_life: 1500,
+            ..RelayLimits::default()
+        };
+        assert_eq!(RelayLimits::from(hive_net::RelayLimits::from(ours)), ours);
+        let theirs = hive_net::RelayLimits::default();
+        assert_eq!(hive_net::RelayLimits::from(RelayLimits::from(theirs)), theirs);
+        let mut changed = ours;
+        for (name, _, about) in RelayLimits::ALL {
+            assert!(!about.is_empty() && changed.set(name, 5) && changed.get(name) == Some(5));
+        }
+        assert!(!changed.set("nothing", 1) && changed.get("nothing").is_none());
+    }
+}

@@ -1,0 +1,111 @@
+//! What the network says, in the core's words.
+
+use super::{Reach, lock};
+use hive_net::{Mapper, NetEvent, Path};
+use hive_protocol::time::Millis;
+use hive_reach::{Input, MappedBy};
+use std::time::Duration;
+
+fn by(mapper: Mapper) -> MappedBy {
+    match mapper {
+        Mapper::Upnp => MappedBy::Upnp,
+        Mapper::NatPmp => MappedBy::NatPmp,
+        Mapper::Pcp => MappedBy::Pcp,
+    }
+}
+
+fn millis(d: Duration) -> Millis {
+    Millis(u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+impl Reach {
+    /// Something happened on the network.
+    pub fn network(&self, event: &NetEvent) {
+        match event {
+            NetEvent::Listening { addr } => self.listening(addr.clone(), true),
+            NetEvent::NotListening { addr } => self.listening(addr.clone(), false),
+            NetEvent::Connected {
+                node,
+                addr,
+                dialer,
+                hello,
+            } => {
+                lock(&self.0.found).clock(self.0.clock.now(), hello.now);
+                self.tell(Input::Connected {
+                    node: *node,
+                    addr: addr.clone(),
+                    dialer: *dialer,
+                });
+            }
+            NetEvent::Path {
+                node,
+                path: Path::Direct,
+                addr: Some(addr),
+            } => self.tell(Input::Connected {
+                node: *node,
+                addr: addr.clone(),
+                dialer: false,
+            }),
+            NetEvent::Disconnected { node, .. } => self.tell(Input::Disconnected { node: *node }),
+            NetEvent::Observed {
+                by, by_addr, addr, ..
+            } => self.tell(Input::Observed {
+                observer: *by,
+                addr: addr.clone(),
+                from: by_addr.clone(),
+            }),
+            NetEvent::Reached { by, by_addr, addr } => self.tell(Input::Reached {
+                by: *by,
+                from: by_addr.clone(),
+                addr: addr.clone(),
+            }),
+            other => self.tests_and_mappings(other),
+        }
+    }
+
+    fn tests_and_mappings(&self, event: &NetEvent) {
+        match event {
+            NetEvent::Tested {
+                addr,
+                server,
+                reachable,
+                stranger,
+                detail,
+            } => {
+                lock(&self.0.found).tested(addr, *reachable, detail);
+                self.tell(Input::Tested {
+                    addr: addr.clone(),
+                    server: *server,
+                    reachable: *reachable,
+                    stranger: *stranger,
+                });
+                self.0.tests.send_modify(|n| *n = n.wrapping_add(1));
+            }
+            NetEvent::Mapped {
+                addr,
+                by: how,
+                lifetime,
+            } => self.tell(Input::Mapped {
+                addr: addr.clone(),
+                by: by(*how),
+                life: millis(*lifetime),
+            }),
+            NetEvent::Unmapped { addr, reason, .. } => self.tell(Input::Unmapped {
+                addr: addr.clone(),
+                detail: reason.clone(),
+            }),
+            _ => {}
+        }
+    }
+
+    /// An address is listened on, or no longer; those of reservations come like this, too.
+    pub(super) fn listening(&self, addr: String, here: bool) {
+        let input = match (hive_net::relay_in(&addr), here) {
+            (Some(relay), true) => Input::Reserved { relay, addr },
+            (Some(relay), false) => Input::ReservationLost { relay, addr },
+            (None, true) => Input::Listening { addr },
+            (None, false) => Input::NotListening { addr },
+        };
+        self.tell(input);
+    }
+}

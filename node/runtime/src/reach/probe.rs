@@ -1,0 +1,128 @@
+//! What is found out beside the core: clocks of others, the router's hairpin, the way's largest packet.
+
+use super::{Reach, lock};
+use hive_protocol::time::Timestamp;
+use hive_reach::{Direct, Input, Scope, parse};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    future::Future,
+    time::Duration,
+};
+use tokio::time::{Instant, timeout};
+
+/// Clocks of others that are remembered.
+const MAX_CLOCKS: usize = 32;
+/// Addresses whose last test is explained.
+const MAX_DETAILS: usize = 64;
+/// New tests are waited for at most so long.
+const FRESH_LIMIT: Duration = Duration::from_secs(12);
+/// The first of them comes within this time, or none does.
+const FIRST_TEST: Duration = Duration::from_secs(7);
+/// And the others follow each other closely.
+const NEXT_TEST: Duration = Duration::from_secs(2);
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Ours minus theirs, in milliseconds, newest last.
+    skews: VecDeque<i64>,
+    /// Why an address was refused.
+    pub details: BTreeMap<String, String>,
+    pub hairpin: Option<bool>,
+    pub mtu: Option<u32>,
+}
+
+impl Found {
+    /// A peer has told its time.
+    pub(super) fn clock(&mut self, ours: Timestamp, theirs: Timestamp) {
+        let signed = |t: Timestamp| i64::try_from(t.0).unwrap_or(i64::MAX);
+        self.skews.push_back(signed(ours).saturating_sub(signed(theirs)));
+        while self.skews.len() > MAX_CLOCKS {
+            self.skews.pop_front();
+        }
+    }
+
+    /// The median of what peers said, and of how many.
+    pub(super) fn skew(&self) -> (Option<i64>, u32) {
+        let mut all: Vec<i64> = self.skews.iter().copied().collect();
+        all.sort_unstable();
+        let middle = all.get(all.len() / 2).copied();
+        (middle, u32::try_from(all.len()).unwrap_or(u32::MAX))
+    }
+
+    pub(super) fn tested(&mut self, addr: &str, reachable: bool, detail: &str) {
+        if reachable {
+            self.details.remove(addr);
+        } else if self.details.len() < MAX_DETAILS || self.details.contains_key(addr) {
+            self.details.insert(addr.to_owned(), detail.to_owned());
+        }
+    }
+}
+
+impl Reach {
+    /// Tests everything anew; completes when the outcome is in, at the latest after 12 s.
+    pub fn fresh(&self) -> impl Future<Output = ()> + Send + 'static {
+        let reach = self.clone();
+        async move {
+            let mut tests = reach.0.tests.subscribe();
+            reach.tell(Input::Fresh);
+            let until = Instant::now() + FRESH_LIMIT;
+            let look = reach.look();
+            let wait = async {
+                let mut patience = FIRST_TEST;
+                loop {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if timeout(patience.min(left), tests.changed()).await.is_err() || left.is_zero() {
+                        return;
+                    }
+                    patience = NEXT_TEST;
+                }
+            };
+            let _ = timeout(FRESH_LIMIT, async { tokio::join!(look, wait) }).await;
+        }
+    }
+
+    /// The hairpin and the largest packet.
+    async fn look(&self) {
+        let peers = self.0.net.peers().await;
+        let far = |text: &str| -> Option<Direct> { parse(text).filter(|d| d.ip.is_some()) };
+        let towards = peers
+            .iter()
+            .filter(|p| p.direct)
+            .filter_map(|p| far(&p.addr))
+            .max_by_key(Direct::scope);
+        if let Some(ip) = towards.and_then(|d| d.ip) {
+            lock(&self.0.found).mtu = hive_net::route_mtu(ip);
+        }
+        let report = self.report();
+        let outside = report
+            .seen
+            .iter()
+            .filter(|s| !report.listen.contains(&s.addr))
+            .find(|s| parse(&s.addr).is_some_and(|d| d.scope() == Scope::Global));
+        let hairpin = match outside {
+            Some(seen) => Some(self.0.net.hairpin(seen.addr.clone()).await.is_ok()),
+            None => None,
+        };
+        lock(&self.0.found).hairpin = hairpin;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_clock_counts() {
+        let mut found = Found::default();
+        assert_eq!(found.skew(), (None, 0));
+        for theirs in [1000, 1010, 900_000] {
+            found.clock(Timestamp(1005), Timestamp(theirs));
+        }
+        assert_eq!(found.skew(), (Some(-5), 3));
+        for _ in 0..100 {
+            found.clock(Timestamp(0), Timestamp(u64::MAX));
+        }
+        assert_eq!(found.skew().1, 32);
+    }
+}

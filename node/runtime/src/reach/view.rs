@@ -1,0 +1,191 @@
+//! What people are shown of how this node is reached.
+
+use super::{Reach, lock};
+use crate::port::{AddrRow, MappingRow, ObservedRow, ReachView, RelayHeld, RelayKnown};
+use hive_net::NetFacts;
+use hive_protocol::{ids::NodeId, time::Timestamp};
+use hive_reach::{
+    AddressRow, CandidateRow, Carrier, Filtering, Mapping, Reachability, Report, Scope, SlotState, UdpState,
+    parse,
+};
+
+/// Relays shown that are not used.
+const SHOWN_RELAYS: usize = 16;
+
+impl Reach {
+    /// Everything known now; `name` knows what nodes are called.
+    #[must_use]
+    pub fn view(&self, name: impl Fn(&NodeId) -> String) -> ReachView {
+        let report = self.report();
+        let facts = self.0.net.facts();
+        let found = lock(&self.0.found);
+        let (clock_skew_ms, clock_peers) = found.skew();
+        let detail = |addr: &str| found.details.get(addr).cloned().unwrap_or_default();
+        ReachView {
+            state: state(&report).to_owned(),
+            mapping: report.mapping.name().to_owned(),
+            filtering: filtering(&report).to_owned(),
+            udp: match report.udp {
+                UdpState::Open => Some(true),
+                UdpState::Blocked => Some(false),
+                UdpState::Unknown => None,
+            },
+            tcp: (facts.tcp_dialed > 0 || carries(&report, Carrier::Tcp)).then_some(true),
+            hairpin: found.hairpin,
+            ipv6: self.ipv6(&report, &facts).to_owned(),
+            listen: report.listen.clone(),
+            observed: report.seen.iter().map(observed).collect(),
+            tested: report
+                .addresses
+                .iter()
+                .map(|row| tested(row, &detail(&row.addr)))
+                .collect(),
+            published: report.published.iter().map(|p| p.addr.clone()).collect(),
+            mapper: self.mapper(&facts).to_owned(),
+            mappings: mappings(&report, &facts),
+            relays: report.relays.iter().filter_map(|row| held(row, &name)).collect(),
+            known_relays: report
+                .relays
+                .iter()
+                .filter(|row| row.slot.is_none())
+                .take(SHOWN_RELAYS)
+                .map(|row| known(row, &name))
+                .collect(),
+            dht_server: report.kad_server,
+            clock_skew_ms,
+            clock_peers,
+            mtu: found.mtu,
+            tested_at: report.tested_at.unwrap_or_default().0,
+        }
+    }
+
+    fn ipv6(&self, report: &Report, facts: &NetFacts) -> &'static str {
+        let six = |text: &str| parse(text).and_then(|d| d.ip).is_some_and(|ip| ip.is_ipv6());
+        if !self.0.config.ipv6 {
+            "off"
+        } else if report
+            .addresses
+            .iter()
+            .any(|a| a.confirmed.is_some() && six(&a.addr))
+        {
+            "confirmed"
+        } else if facts.ipv6 {
+            "global"
+        } else if report.listen.iter().any(|a| six(a) && !a.contains("/::1/")) {
+            "local"
+        } else {
+            "none"
+        }
+    }
+
+    fn mapper(&self, facts: &NetFacts) -> &'static str {
+        if !self.0.config.upnp {
+            "off"
+        } else if !facts.mappings.is_empty() {
+            "mapped"
+        } else if facts.mapping_error.is_some() {
+            "none"
+        } else {
+            "searching"
+        }
+    }
+}
+
+fn state(report: &Report) -> &'static str {
+    match report.reachability {
+        _ if !report.met => "alone",
+        Reachability::Public => "public",
+        Reachability::Private => "private",
+        Reachability::Unknown => "unknown",
+    }
+}
+
+fn filtering(report: &Report) -> &'static str {
+    match report.filtering {
+        Filtering::Open if report.mapping == Mapping::None => "none",
+        other => other.name(),
+    }
+}
+
+/// Whether somebody sees this node over this carrier.
+fn carries(report: &Report, carrier: Carrier) -> bool {
+    let over = |text: &str| parse(text).is_some_and(|d| d.carrier == carrier);
+    report.seen.iter().any(|s| over(&s.addr))
+}
+
+fn observed(row: &hive_reach::SeenRow) -> ObservedRow {
+    ObservedRow {
+        addr: row.addr.clone(),
+        observers: row.observers,
+        last: row.last.0,
+    }
+}
+
+fn tested(row: &AddressRow, detail: &str) -> AddrRow {
+    let state = if row.confirmed.is_some() {
+        "confirmed"
+    } else if row.announced {
+        "announced"
+    } else if row.refused {
+        "refused"
+    } else {
+        "testing"
+    };
+    let at = |t: Option<Timestamp>| t.unwrap_or_default().0;
+    AddrRow {
+        addr: row.addr.clone(),
+        state: state.to_owned(),
+        tested: at(row.tested),
+        expires: at(row.expires),
+        detail: match state {
+            "refused" => detail.to_owned(),
+            _ if row.scope < Scope::Global => "reached within its site only".to_owned(),
+            _ => String::new(),
+        },
+    }
+}
+
+fn mappings(report: &Report, facts: &NetFacts) -> Vec<MappingRow> {
+    let standing = report.mapped.iter().map(|(addr, by, until)| MappingRow {
+        protocol: by.name().to_lowercase(),
+        external: addr.clone(),
+        internal: String::new(),
+        expires: until.0,
+        detail: String::new(),
+    });
+    let failed = facts.mapping_error.iter().map(|why| MappingRow {
+        detail: why.clone(),
+        ..MappingRow::default()
+    });
+    standing.chain(failed).collect()
+}
+
+fn held(row: &CandidateRow, name: impl Fn(&NodeId) -> String) -> Option<RelayHeld> {
+    let state = match row.slot? {
+        SlotState::Asking => "asking",
+        SlotState::Held => "reserved",
+        SlotState::Lost => "lost",
+    };
+    Some(RelayHeld {
+        node: row.node.to_string(),
+        name: name(&row.node),
+        state: state.to_owned(),
+        addr: row.addrs.first().cloned().unwrap_or_default(),
+        rtt_us: row.rtt_us,
+        since: row.since.0,
+        detail: row.detail.clone(),
+    })
+}
+
+fn known(row: &CandidateRow, name: impl Fn(&NodeId) -> String) -> RelayKnown {
+    RelayKnown {
+        node: row.node.to_string(),
+        name: name(&row.node),
+        rtt_us: row.rtt_us,
+        load: row
+            .load_milli
+            .map(|m| u8::try_from(m / 10).unwrap_or(100).min(100)),
+        source: row.source.to_owned(),
+        detail: row.detail.clone(),
+    }
+}
