@@ -1,6 +1,6 @@
 //! Gossip: what neighbours pass on, and what we say.
 
-use super::Node;
+use super::{Node, pace::Paced};
 use crate::{
     counters::count,
     error::NetError,
@@ -9,7 +9,10 @@ use crate::{
 };
 use libp2p::PeerId;
 use libp2p::gossipsub::{Event, IdentTopic, Message, MessageAcceptance, MessageId, PublishError, TopicHash};
+use std::time::{Duration, Instant};
 
+/// A member that floods the mesh is not let in for this time.
+const SHUT_OUT: Duration = Duration::from_secs(60);
 /// Gossip is ignored when this many events wait: the other half of the queue is for what must not be lost.
 const GOSSIP_ROOM: usize = EVENT_QUEUE / 2;
 
@@ -43,7 +46,12 @@ impl Node {
             self.report(&id, &from, acceptance);
             return;
         }
-        count(&tally.gossip_received);
+        if !self.paced(from, message.source) {
+            count(&self.shared.tally.gossip_dropped_flood);
+            self.report(&id, &from, MessageAcceptance::Ignore);
+            return;
+        }
+        count(&self.shared.tally.gossip_received);
         let known = (
             names::node_id(&from),
             message.source.as_ref().and_then(names::node_id),
@@ -62,6 +70,22 @@ impl Node {
             topic,
             bytes: message.data,
         });
+    }
+
+    /// Whether a message is within what its neighbour may bring and its author may say.
+    fn paced(&mut self, from: PeerId, author: Option<PeerId>) -> bool {
+        let now = Instant::now();
+        match self.pace.heard(from, author, now) {
+            Paced::Good => true,
+            Paced::TooMuch => false,
+            Paced::ShutOut => {
+                tracing::info!(peer = %from, "floods the mesh: shut out for {} s", SHUT_OUT.as_secs());
+                self.swarm.behaviour_mut().doors.ban(from, now, SHUT_OUT);
+                // An error means that it is gone already.
+                let _ = self.swarm.disconnect_peer_id(from);
+                false
+            }
+        }
     }
 
     fn report(&mut self, id: &MessageId, from: &PeerId, acceptance: MessageAcceptance) {
