@@ -14,6 +14,15 @@ pub struct Config {
     pub listen: ListenAddrs,
     /// Where to listen for bulk connections.
     pub bulk: BulkListen,
+    /// Which transports are used, for listening and for dialing.
+    pub transports: Transports,
+    /// Whether [`ListenAddrs::Port`] listens on IPv6 beside IPv4, where the system has it.
+    pub ipv6: bool,
+    /// Whether the router is asked (UPnP, NAT-PMP, PCP) to let connections to the listen ports in.
+    pub upnp: bool,
+    /// Whether this node may be connected directly, to anybody: off for one that shows its address to relays and
+    /// authorities only (see [`crate::NetHandle::allow_direct`]). Nothing is punched then.
+    pub direct: bool,
     /// Whether this node answers hash table queries of others: yes for nodes that can be dialed.
     pub kad_server: bool,
     /// Bounds.
@@ -24,10 +33,29 @@ pub struct Config {
     pub gate: Arc<dyn Gate>,
 }
 
+/// Which transports a node uses. With neither it reaches nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transports {
+    /// QUIC over UDP.
+    pub quic: bool,
+    /// TCP with TLS and Yamux.
+    pub tcp: bool,
+}
+
+impl Default for Transports {
+    fn default() -> Self {
+        Self {
+            quic: true,
+            tcp: true,
+        }
+    }
+}
+
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenAddrs {
-    /// QUIC and TCP on this port of all IPv4 interfaces; 0 lets the system choose a port that is free for both.
+    /// QUIC and TCP on this port of all interfaces, IPv4 and (unless [`Config::ipv6`] is off or the system has none)
+    /// IPv6; 0 lets the system choose a port that is free for all.
     Port(u16),
     /// QUIC and TCP on this port of the loopback interface only; 0 as above.
     Loopback(u16),

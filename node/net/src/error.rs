@@ -127,6 +127,12 @@ pub enum NetError {
         /// Why not.
         detail: String,
     },
+    /// `net.not_tested`: nobody made the test asked for.
+    #[error("the address was not tested: {detail}")]
+    NotTested {
+        /// Why not.
+        detail: String,
+    },
     /// `net.stopped`: the network is shut down.
     #[error("the network is shut down")]
     Stopped,
@@ -153,6 +159,7 @@ impl NetError {
             Self::ServedTwice { .. } => "net.served_twice",
             Self::Dht { .. } => "net.dht",
             Self::Reservation { .. } => "net.reservation",
+            Self::NotTested { .. } => "net.not_tested",
             Self::Stopped => "net.stopped",
         }
     }

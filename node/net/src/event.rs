@@ -1,5 +1,6 @@
 //! What the network tells its owner.
 
+use crate::path::Path;
 use hive_protocol::{
     gossip,
     ids::{NetworkId, NodeId},
@@ -74,6 +75,74 @@ pub enum NetEvent {
         node: NodeId,
         /// One line for each address tried.
         reasons: Vec<String>,
+    },
+    /// A member this node dialed directly says where it sees this node. Once for each connection and change; the
+    /// port is the real mapped one, because dials leave from the listen port where the transport allows it.
+    Observed {
+        /// Who says so. One observer may lie: believe two at different places.
+        by: NodeId,
+        /// The address it was dialed at.
+        by_addr: String,
+        /// This node as it sees it: IP, port and transport.
+        addr: String,
+        /// How the connection is carried: mappings of UDP and TCP differ.
+        transport: Transport,
+    },
+    /// A member connected directly from an IP address to which this node has sent nothing for ten minutes: whatever
+    /// stands before this node lets strangers in.
+    Reached {
+        /// Who.
+        by: NodeId,
+        /// Where it came from.
+        by_addr: String,
+        /// The address it says it dialed, if it is of the right kind.
+        addr: Option<String>,
+    },
+    /// An address of this node was tested because [`crate::NetHandle::test_again`] asked for it.
+    Tested {
+        /// The address.
+        addr: String,
+        /// Who was asked to test it.
+        server: NodeId,
+        /// Whether a connection came in.
+        reachable: bool,
+        /// Whether it came from an IP address to which this node has sent nothing for ten minutes: only then it says
+        /// anything about strangers.
+        stranger: bool,
+        /// One line for people.
+        detail: String,
+    },
+    /// A router lets connections to this address in.
+    Mapped {
+        /// The address outside. It may be private itself: then there is another router in front.
+        addr: String,
+        /// By which protocol the router was asked.
+        by: Mapper,
+        /// For how long, unless it is renewed, which happens by itself.
+        lifetime: Duration,
+    },
+    /// A mapping that was there is there no longer.
+    Unmapped {
+        /// The address outside.
+        addr: String,
+        /// By which protocol the router had been asked.
+        by: Mapper,
+        /// Why.
+        reason: String,
+    },
+    /// No router gives a mapping; it is tried again later. Told once until something changes.
+    MapFailed {
+        /// What each protocol came to, on one line.
+        reason: String,
+    },
+    /// A connected member is reached in another way than before: long-lived streams are better opened anew.
+    Path {
+        /// Who.
+        node: NodeId,
+        /// How it is reached now.
+        path: Path,
+        /// Remote address of the preferred connection.
+        addr: Option<String>,
     },
     /// A member told us where it listens.
     PeerAddrs {
@@ -171,6 +240,29 @@ pub enum Judgement {
     Ignore,
 }
 
+/// A protocol for asking a router to let connections in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mapper {
+    /// UPnP Internet Gateway Device, version 1 or 2.
+    Upnp,
+    /// NAT-PMP (RFC 6886).
+    NatPmp,
+    /// Port Control Protocol (RFC 6887).
+    Pcp,
+}
+
+impl Mapper {
+    /// Its name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Upnp => "UPnP",
+            Self::NatPmp => "NAT-PMP",
+            Self::Pcp => "PCP",
+        }
+    }
+}
+
 /// How a connection is carried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
@@ -182,11 +274,25 @@ pub enum Transport {
     Relay,
 }
 
+impl Transport {
+    /// The word in tables and JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Quic => "quic",
+            Self::Tcp => "tcp",
+            Self::Relay => "relay",
+        }
+    }
+}
+
 /// A connected peer as it is now.
 #[derive(Debug, Clone)]
 pub struct PeerView {
     /// Who.
     pub node: NodeId,
+    /// How it is reached.
+    pub path: Path,
     /// Remote address of the preferred connection.
     pub addr: String,
     /// Whether the preferred connection goes straight to the peer.

@@ -4,7 +4,9 @@ use crate::{
     bulk::{Bulk, BulkInbound},
     counters::{Counters, Tally},
     error::NetError,
-    event::{Admission, GossipId, Judgement, PeerView, Topic},
+    event::{Admission, GossipId, Judgement, NetEvent, PeerView, Topic},
+    path::{Attempt, PathView},
+    reach::{Reach, resolve},
     registry::{Inbound, ProtocolPolicy, Registry},
     stream::NetStream,
     swarm::MAX_GOSSIP,
@@ -106,6 +108,38 @@ pub(crate) enum Command {
     Unreserve {
         relay: NodeId,
     },
+    Path {
+        node: NodeId,
+        reply: Reply<PathView>,
+    },
+    Paths {
+        reply: Reply<Vec<PathView>>,
+    },
+    Attempts {
+        node: NodeId,
+        reply: Reply<Vec<Attempt>>,
+    },
+    Trace {
+        node: NodeId,
+        addrs: Vec<String>,
+        reply: Reply<Vec<Attempt>>,
+    },
+    Punch {
+        node: NodeId,
+        reply: Reply<()>,
+    },
+    Protect {
+        nodes: Vec<NodeId>,
+    },
+    AllowDirect {
+        nodes: Vec<NodeId>,
+    },
+    SetPublished {
+        addrs: Vec<String>,
+    },
+    Tell {
+        event: Box<NetEvent>,
+    },
     Shutdown {
         reply: Reply<()>,
     },
@@ -118,6 +152,7 @@ pub(crate) struct Shared {
     pub tally: Tally,
     pub listen: RwLock<Vec<String>>,
     pub bulk: Bulk,
+    pub reach: Reach,
 }
 
 impl Shared {
@@ -156,13 +191,15 @@ impl NetHandle {
     }
 
     /// Connects to a node and runs the gate; returns at once when it is connected and gated already. `addrs` are
-    /// added to what is known of the node; unusable ones are passed over. QUIC addresses are tried first, TCP
+    /// added to what is known of the node; unusable ones are passed over, and names (`/dns/…`, `/dns4/…`, `/dns6/…`, two of
+    /// them) are looked up. QUIC addresses are tried first, TCP
     /// shortly after. Any [`Admission`] is an `Ok`: the caller may want to join.
     ///
     /// # Errors
     /// `net.no_address`, `net.unreachable` with the reason for each address, `net.timeout`, `net.bad_key`.
     pub async fn dial(&self, node: NodeId, addrs: Vec<String>) -> Result<Admission, NetError> {
         let what = || format!("dialing {node:?}");
+        let addrs = resolve(addrs).await;
         self.ask(what, DIAL_TIMEOUT, |reply| Command::Dial { node, addrs, reply })
             .await
     }
@@ -298,6 +335,7 @@ impl NetHandle {
 
     /// Remembers where a node listens (from a presence, a peer list, a configuration).
     pub async fn learn(&self, node: NodeId, addrs: Vec<String>) {
+        let addrs = resolve(addrs).await;
         self.tell(Command::Learn { node, addrs }).await;
     }
 
@@ -381,12 +419,12 @@ impl NetHandle {
             .await;
     }
 
-    async fn tell(&self, command: Command) {
+    pub(crate) async fn tell(&self, command: Command) {
         // An error means that the network is shut down: nothing is left to be told.
         let _ = self.commands.send(command).await;
     }
 
-    async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &self,
         what: impl FnOnce() -> String,
         limit: Duration,

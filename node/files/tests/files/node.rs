@@ -2,7 +2,7 @@
 
 #![allow(dead_code)]
 
-use hive_files::{Config, Deps, Evidence, Files, Hint, NoLeases};
+use hive_files::{Clock, Config, Deps, Evidence, Files, Hint, NoLeases};
 use hive_net::{Config as NetConfig, Gate, Limits, ListenAddrs, NetEvents, NetHandle, spawn};
 use hive_protocol::{
     credential::Credential,
@@ -91,13 +91,22 @@ fn credential(node: NodeId) -> Signed<Credential> {
 
 /// A network of its own on loopback.
 pub async fn net(seed: u8) -> (NetHandle, NetEvents) {
+    net_at(seed, ListenAddrs::Loopback(0)).await
+}
+
+/// A network of its own that listens here.
+pub async fn net_at(seed: u8, listen: ListenAddrs) -> (NetHandle, NetEvents) {
     let gate = Arc::new(TestGate {
         credential: credential(id(seed)),
     });
     spawn(NetConfig {
         secret: secret(seed),
         network: MESH,
-        listen: ListenAddrs::Loopback(0),
+        listen,
+        transports: hive_net::Transports::default(),
+        ipv6: true,
+        upnp: false,
+        direct: true,
         kad_server: true,
         limits: Limits::default(),
         version: "test".into(),
@@ -121,8 +130,24 @@ pub async fn start(seed: u8, dir: &Path) -> TestNode {
     start_with(seed, dir, Config::default()).await
 }
 
+/// A node that listens nowhere: like one behind a NAT that lets nothing in.
+pub async fn start_hidden(seed: u8, dir: &Path) -> TestNode {
+    let net = net_at(seed, ListenAddrs::Exactly(Vec::new())).await;
+    start_on(net, seed, dir, Config::default(), Arc::new(now))
+}
+
 pub async fn start_with(seed: u8, dir: &Path, config: Config) -> TestNode {
-    let (net, mut events) = net(seed).await;
+    start_on(net(seed).await, seed, dir, config, Arc::new(now))
+}
+
+/// A node on this network, with a clock of the test's.
+pub fn start_on(
+    (net, mut events): (NetHandle, NetEvents),
+    seed: u8,
+    dir: &Path,
+    config: Config,
+    clock: Clock,
+) -> TestNode {
     tokio::spawn(async move { while events.next().await.is_some() {} });
     let (store, journal) = open(&dir.join("data"));
     let evidence: Arc<Mutex<Vec<Evidence>>> = Arc::default();
@@ -131,7 +156,7 @@ pub async fn start_with(seed: u8, dir: &Path, config: Config) -> TestNode {
         net: net.clone(),
         store,
         journal: Arc::new(journal),
-        clock: Arc::new(now),
+        clock,
         leases: Arc::new(NoLeases),
         on_evidence: Arc::new(move |e| seen.lock().unwrap().push(e)),
         seed: u64::from(seed) * 7919,

@@ -1,15 +1,22 @@
 //! Where to listen, and finding out before it matters that somebody else does.
 
 use super::{Behaviour, BehaviourEvent};
-use crate::{config::ListenAddrs, error::NetError, names};
+use crate::{
+    config::{Config, ListenAddrs},
+    error::NetError,
+    event::Transport,
+    names,
+};
 use futures::StreamExt;
 use libp2p::{
     Multiaddr, Swarm, TransportError, core::transport::ListenerId, multiaddr::Protocol, swarm::SwarmEvent,
 };
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use std::{
     collections::{BTreeSet, HashSet},
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
+    os::fd::OwnedFd,
     time::Duration,
 };
 
@@ -20,29 +27,51 @@ const PORT_TRIES: usize = 32;
 /// Most addresses to listen on.
 const MAX_LISTEN: usize = 16;
 
-/// The multiaddresses to listen on.
-pub(crate) fn addresses(wish: &ListenAddrs) -> Result<Vec<Multiaddr>, NetError> {
-    let pair = |ip: Ipv4Addr, port: u16| -> Result<Vec<Multiaddr>, NetError> {
-        let port = if port == 0 { free_port(ip)? } else { port };
-        Ok(vec![
-            Multiaddr::empty()
-                .with(Protocol::Ip4(ip))
-                .with(Protocol::Udp(port))
-                .with(Protocol::QuicV1),
-            Multiaddr::empty()
-                .with(Protocol::Ip4(ip))
-                .with(Protocol::Tcp(port)),
-        ])
+/// The multiaddresses to listen on, of the transports in use.
+pub(crate) fn addresses(config: &Config) -> Result<Vec<Multiaddr>, NetError> {
+    let with = |ips: &[IpAddr], port: u16| -> Result<Vec<Multiaddr>, NetError> {
+        let port = if port == 0 { free_port(ips)? } else { port };
+        let both = ips.iter().flat_map(|ip| {
+            let at = Multiaddr::from(*ip);
+            [
+                at.clone().with(Protocol::Udp(port)).with(Protocol::QuicV1),
+                at.with(Protocol::Tcp(port)),
+            ]
+        });
+        Ok(both.collect())
     };
-    match wish {
-        ListenAddrs::Port(port) => pair(Ipv4Addr::UNSPECIFIED, *port),
-        ListenAddrs::Loopback(port) => pair(Ipv4Addr::LOCALHOST, *port),
-        ListenAddrs::Exactly(addrs) if addrs.len() > MAX_LISTEN => Err(NetError::Busy {
-            what: "listen addresses",
-            limit: MAX_LISTEN,
-        }),
-        ListenAddrs::Exactly(addrs) => addrs.iter().map(|a| names::address(a)).collect(),
-    }
+    let mut addrs = match &config.listen {
+        ListenAddrs::Port(port) => {
+            let mut ips = vec![Ipv4Addr::UNSPECIFIED.into()];
+            if config.ipv6 && has_ipv6() {
+                ips.push(Ipv6Addr::UNSPECIFIED.into());
+            }
+            with(&ips, *port)?
+        }
+        ListenAddrs::Loopback(port) => with(&[Ipv4Addr::LOCALHOST.into()], *port)?,
+        ListenAddrs::Exactly(addrs) if addrs.len() > MAX_LISTEN => {
+            return Err(NetError::Busy {
+                what: "listen addresses",
+                limit: MAX_LISTEN,
+            });
+        }
+        ListenAddrs::Exactly(addrs) => addrs
+            .iter()
+            .map(|a| names::address(a))
+            .collect::<Result<_, _>>()?,
+    };
+    let used = |addr: &Multiaddr| match names::transport(addr) {
+        Some(Transport::Quic) => config.transports.quic,
+        Some(Transport::Tcp) => config.transports.tcp,
+        _ => true,
+    };
+    addrs.retain(used);
+    Ok(addrs)
+}
+
+/// Whether the system speaks IPv6 at all: a kernel may do without.
+fn has_ipv6() -> bool {
+    UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
 }
 
 /// The addresses listened on, without ports.
@@ -50,12 +79,18 @@ pub(crate) fn ips(addrs: &[Multiaddr]) -> BTreeSet<IpAddr> {
     addrs.iter().filter_map(names::ip).collect()
 }
 
-fn free_port(ip: Ipv4Addr) -> Result<u16, NetError> {
+/// A port that is free for both transports at all these addresses.
+fn free_port(ips: &[IpAddr]) -> Result<u16, NetError> {
+    let Some(first) = ips.first() else { return Ok(0) };
     let mut last = None;
     for _ in 0..PORT_TRIES {
-        let tried = TcpListener::bind((ip, 0)).and_then(|tcp| {
+        let tried = bind_tcp(SocketAddr::new(*first, 0)).and_then(|tcp| {
             let port = tcp.local_addr()?.port();
-            UdpSocket::bind((ip, port))?;
+            bind_udp(SocketAddr::new(*first, port))?;
+            for other in ips.iter().skip(1) {
+                bind_tcp(SocketAddr::new(*other, port))?;
+                bind_udp(SocketAddr::new(*other, port))?;
+            }
             Ok(port)
         });
         match tried {
@@ -64,7 +99,7 @@ fn free_port(ip: Ipv4Addr) -> Result<u16, NetError> {
         }
     }
     Err(NetError::Listen {
-        address: format!("{ip}:0"),
+        address: format!("{first}:0"),
         detail: last.map_or_else(String::new, |e| e.to_string()),
     })
 }
@@ -86,7 +121,10 @@ pub(crate) async fn start(
                 detail: "no transport for it".to_owned(),
             },
         })?;
-        silent.insert(id);
+        if names::ip(addr) != Some(Ipv6Addr::UNSPECIFIED.into()) {
+            // There may be no interface with an IPv6 address now; one may come later.
+            silent.insert(id);
+        }
     }
     let mut found = Vec::new();
     let waiting = hear(swarm, &mut silent, &mut found);
@@ -150,12 +188,42 @@ fn probe(addr: &Multiaddr) -> io::Result<()> {
         }
     }
     if let (Some(ip), Some(port)) = (ip, tcp) {
-        TcpListener::bind(SocketAddr::new(ip, port))?;
+        bind_tcp(SocketAddr::new(ip, port))?;
     }
     if let (Some(ip), Some(port)) = (ip, udp) {
-        UdpSocket::bind(SocketAddr::new(ip, port))?;
+        bind_udp(SocketAddr::new(ip, port))?;
     }
     Ok(())
+}
+
+/// A socket as the transports bind theirs: one of IPv6 does not take IPv4's port, too.
+fn bind_tcp(at: SocketAddr) -> io::Result<TcpListener> {
+    let socket = bind(at, SocketType::STREAM)?;
+    rustix::net::listen(&socket, 1)?;
+    Ok(socket.into())
+}
+
+/// The same for UDP.
+fn bind_udp(at: SocketAddr) -> io::Result<UdpSocket> {
+    Ok(bind(at, SocketType::DGRAM)?.into())
+}
+
+fn bind(at: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
+    let family = if at.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    if at.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    if kind == SocketType::STREAM {
+        // Connections of an earlier start that are still ending are no obstacle.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &at)?;
+    Ok(socket)
 }
 
 /// A failed bind as an error that names the address.

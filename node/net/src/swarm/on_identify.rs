@@ -4,6 +4,7 @@ use super::Node;
 use crate::{event::NetEvent, names};
 use hive_protocol::member::MAX_ADDRS;
 use libp2p::{PeerId, identify::Event};
+use std::time::Instant;
 
 impl Node {
     pub(super) fn on_identify(&mut self, event: Event) {
@@ -15,6 +16,8 @@ impl Node {
         else {
             return;
         };
+        self.sighted(connection_id, &info.observed_addr);
+        self.observed(peer_id, connection_id, &names::plain(info.observed_addr.clone()));
         let serves_kad = info.protocols.contains(&self.kad_protocol);
         let Some(known) = self.table.get_mut(&peer_id) else {
             return;
@@ -33,9 +36,19 @@ impl Node {
         addrs.sort_unstable();
         addrs.dedup();
         let told = Some((addrs, serves_kad));
-        if known.identified != told {
-            known.identified = told;
+        let news = known.identified != told;
+        known.identified = told;
+        if news && self.reaching.listens_to(peer_id, Instant::now()) {
             self.route(peer_id);
+        } else {
+            self.sightings(peer_id);
+        }
+    }
+
+    /// Once a second: what talkative peers have told last is believed when its time has come.
+    pub(super) fn route_late(&mut self, now: Instant) {
+        for peer in self.reaching.late(now, |peer| self.table.get(peer).is_some()) {
+            self.route(peer);
         }
     }
 
@@ -52,6 +65,7 @@ impl Node {
             return;
         }
         let node = known.node;
+        self.sightings(peer);
         let kad = self.swarm.behaviour_mut().kad.inner();
         // Replaced, not added to: a peer must not fill the table's entry with addresses.
         kad.remove_peer(&peer);

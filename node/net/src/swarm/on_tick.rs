@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::{counters::count, names};
+use hive_protocol::ids::NodeId;
 use libp2p::PeerId;
 use std::{collections::BTreeSet, time::Instant};
 
@@ -19,6 +20,8 @@ impl Node {
             self.swarm.close_connection(connection);
         }
         self.mend_greetings(now);
+        self.push_addrs();
+        self.route_late(now);
         let neighbours: BTreeSet<_> = {
             let gossip = self.swarm.behaviour_mut().gossip.inner();
             gossip.all_mesh_peers().copied().collect()
@@ -27,8 +30,10 @@ impl Node {
         self.mend_reservations(now);
         let mut idle = self.table.idle_strangers(now);
         let busy = self.shared.bulk.links.nodes();
-        let keep =
-            |p: &PeerId| neighbours.contains(p) || names::node_id(p).is_some_and(|node| busy.contains(&node));
+        let keep = |p: &PeerId| {
+            let kept = |node: NodeId| busy.contains(&node) || self.is_protected(&node);
+            neighbours.contains(p) || names::node_id(p).is_some_and(kept)
+        };
         idle.extend(self.table.surplus(now, self.comfortable, keep));
         for peer in idle {
             count(&self.shared.tally.connections_idle_closed);

@@ -1,0 +1,189 @@
+//! Connections made only to see whether they can be made: from a new port each time, outside of the swarm, closed at
+//! once. The other side sees a peer that connects and leaves without a word of the membership gate.
+
+use super::wire::{self, DIAL_BACK, DialBack, DialBackResponse};
+use crate::{
+    config::Config,
+    error::NetError,
+    names,
+    swarm::{Base, direct},
+};
+use futures::AsyncWriteExt as _;
+use libp2p::{
+    Multiaddr, PeerId, Transport,
+    core::{
+        Endpoint,
+        muxing::{StreamMuxerBox, StreamMuxerExt as _},
+        transport::{DialOpts, PortUse, TransportError},
+    },
+    identity::Keypair,
+};
+use std::{
+    fmt, io,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    task::Poll,
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::Semaphore,
+    time::timeout,
+};
+use tokio_util::compat::FuturesAsyncReadCompatExt as _;
+
+/// Such connections at a time; whoever comes then waits, within the time of the test.
+const MAX_PROBES: usize = 32;
+/// A connection is there within this time: QUIC sends its first packet again after 1 and 3 s.
+pub(super) const DIAL: Duration = Duration::from_secs(5);
+/// The word that proves who dialed is said and answered within this time.
+const WORD: Duration = Duration::from_secs(4);
+/// A connection is closed in order within this time, or left to the system.
+const CLOSING: Duration = Duration::from_secs(1);
+/// First line of the stream negotiation, and its length byte.
+const NEGOTIATE: &[u8] = b"\x13/multistream/1.0.0\n";
+
+/// Makes the connections.
+pub(crate) struct Prober {
+    transport: Mutex<Base>,
+    places: Arc<Semaphore>,
+    sent: Arc<super::SentTo>,
+}
+
+/// Such a connection.
+pub(super) struct Probe {
+    /// Who answered, proven.
+    pub peer: PeerId,
+    /// From the first packet until the connection stood.
+    pub took: Duration,
+    muxer: StreamMuxerBox,
+}
+
+impl fmt::Debug for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Probe({})", self.peer)
+    }
+}
+
+impl Prober {
+    pub(crate) fn new(config: &Config, key: &Keypair, sent: Arc<super::SentTo>) -> Result<Self, NetError> {
+        Ok(Self {
+            transport: Mutex::new(direct(config, key)?),
+            places: Arc::new(Semaphore::new(MAX_PROBES)),
+            sent,
+        })
+    }
+
+    /// Connects to whoever answers there; the error is one line for people.
+    pub(super) async fn dial(&self, addr: &Multiaddr) -> Result<Probe, String> {
+        let dialing = async {
+            let _place = self.places.acquire().await.map_err(|e| e.to_string())?;
+            let begun = Instant::now();
+            if let Some(ip) = names::ip(addr) {
+                self.sent.note(ip, begun);
+            }
+            let opts = DialOpts {
+                role: Endpoint::Dialer,
+                port_use: PortUse::New,
+            };
+            let future = {
+                let mut transport = self.transport.lock().unwrap_or_else(PoisonError::into_inner);
+                transport.dial(addr.clone(), opts)
+            };
+            let future = future.map_err(|e| match e {
+                TransportError::MultiaddrNotSupported(_) => {
+                    "this node does not use that transport".to_owned()
+                }
+                TransportError::Other(e) => e.to_string(),
+            })?;
+            let (peer, muxer) = future.await.map_err(|e| innermost(&e))?;
+            Ok(Probe {
+                peer,
+                took: begun.elapsed(),
+                muxer,
+            })
+        };
+        match timeout(DIAL, dialing).await {
+            Ok(done) => done,
+            Err(_) => Err(format!("no answer within {} s", DIAL.as_secs())),
+        }
+    }
+
+    /// Whether this node has sent nothing there lately.
+    pub(super) fn stranger_to(&self, ip: IpAddr) -> bool {
+        self.sent.stranger(ip, Instant::now())
+    }
+}
+
+impl Probe {
+    /// Says the word of AutoNAT on a stream of this connection and waits for the answer.
+    pub(super) async fn dial_back(&mut self, nonce: u64) -> io::Result<()> {
+        let muxer = &mut self.muxer;
+        let said = async {
+            let mut stream = std::future::poll_fn(|cx| {
+                if let Poll::Ready(Err(e)) = muxer.poll_unpin(cx) {
+                    return Poll::Ready(Err(e));
+                }
+                muxer.poll_outbound_unpin(cx)
+            })
+            .await?;
+            {
+                let exchange = exchange((&mut stream).compat(), nonce);
+                let driving = std::future::poll_fn(|cx| {
+                    loop {
+                        match muxer.poll_unpin(cx) {
+                            Poll::Ready(Ok(_)) => {}
+                            Poll::Ready(Err(e)) => return Poll::Ready(e),
+                            Poll::Pending => return Poll::Pending,
+                        }
+                    }
+                });
+                tokio::select! {
+                    done = exchange => done?,
+                    e = driving => return Err(e),
+                }
+            }
+            // An error here comes after the answer: it does not matter any more.
+            let _ = stream.close().await;
+            Ok(())
+        };
+        match timeout(WORD, said).await {
+            Ok(done) => done,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// Ends the connection, so that the other side knows at once.
+    pub(super) async fn close(self) {
+        if timeout(CLOSING, self.muxer.close()).await.is_err() {
+            tracing::debug!(peer = %self.peer, "a test connection did not close in time");
+        }
+    }
+}
+
+/// Negotiates the stream, says the word, reads the answer.
+async fn exchange(mut io: impl AsyncRead + AsyncWrite + Unpin, nonce: u64) -> io::Result<()> {
+    let mut hello = NEGOTIATE.to_vec();
+    let length = DIAL_BACK.len().saturating_add(1);
+    hello.push(u8::try_from(length).map_err(io::Error::other)?);
+    hello.extend_from_slice(DIAL_BACK.as_bytes());
+    hello.push(b'\n');
+    io.write_all(&hello).await?;
+    io.flush().await?;
+    let mut answer = vec![0; hello.len()];
+    io.read_exact(&mut answer).await?;
+    if answer != hello {
+        return Err(io::Error::other("it does not take the test's stream"));
+    }
+    wire::write(&mut io, &DialBack { nonce }).await?;
+    wire::read::<DialBackResponse>(&mut io).await.map(|_| ())
+}
+
+/// The cause at the bottom of a chain: the layers above say nothing a person can use.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
