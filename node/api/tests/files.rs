@@ -112,6 +112,7 @@ async fn notices_inbox_and_mirrors() {
         watch: true,
         versions: 2,
         skip_unsafe: false,
+        allow_empty: false,
     };
     assert_eq!(c.sync_start(&sync).await.unwrap().sync, "s1");
     assert_eq!(c.syncs().await.unwrap().len(), 1);

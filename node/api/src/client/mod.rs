@@ -5,6 +5,7 @@
 mod calls;
 mod failure;
 mod file_calls;
+mod net_calls;
 mod pool;
 mod streams;
 

@@ -9,9 +9,11 @@ mod jobs;
 mod logs;
 mod mesh;
 mod metrics;
+mod net;
 mod nodes;
 mod notices;
 mod openapi;
+mod relay;
 mod status;
 mod stop;
 mod syncs;
@@ -58,6 +60,8 @@ pub fn all() -> impl Iterator<Item = &'static Route> {
         mesh::ROUTES,
         invites::ROUTES,
         nodes::ROUTES,
+        net::ROUTES,
+        relay::ROUTES,
         jobs::ROUTES,
         tasks::ROUTES,
         logs::ROUTES,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod files;
+mod net;
 mod views;
 
 pub use views::*;
@@ -261,6 +262,7 @@ impl Fake {
                 say!(reply, Ok(line()))
             }
             Call::Metrics { reply } => say!(reply, Ok("hivenode_up 1\n# EOF\n".into())),
+            Call::Net(call) => net::answer(self, call),
             Call::Stop { drain_ms, reply } => {
                 self.note(&format!("stop {drain_ms}"));
                 say!(reply, Ok(()))

@@ -27,6 +27,7 @@ pub fn status() -> StatusView {
         started: 2,
         now: 3,
         listen: vec![],
+        reach: None,
         peers: vec![],
         capabilities: Default::default(),
         free: Default::default(),

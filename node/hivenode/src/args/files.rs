@@ -287,6 +287,9 @@ pub struct SyncArgs {
     /// Leave out what cannot travel
     #[arg(long)]
     pub skip_unsafe: bool,
+    /// The folder is meant to be empty now: remove its files at the receivers too
+    #[arg(long)]
+    pub allow_empty: bool,
     /// Print the mirror's id and do not wait
     #[arg(short, long)]
     pub detach: bool,

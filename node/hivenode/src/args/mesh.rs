@@ -60,7 +60,7 @@ pub enum InviteVerb {
 /// `invite`
 #[derive(Debug, Args)]
 pub struct InviteArgs {
-    /// Role admitted to: worker or client
+    /// Role admitted to: worker, client or relay
     #[arg(long, default_value = "worker")]
     pub role: Role,
     /// Trust score at the start; the mesh's default when not said
@@ -83,7 +83,7 @@ pub struct UpArgs {
     /// Ticket from `hivenode invite`, `file:PATH`, or `-` for standard input
     #[arg(env = "HIVENODE_TICKET", hide_env_values = true)]
     pub ticket: Option<String>,
-    /// Role expected; refused when the ticket is for another
+    /// Role expected; refused when the ticket is for another. `relay` without a ticket: relay for others from now on
     #[arg(long)]
     pub role: Option<Role>,
     /// Stay attached: run the daemon in this process

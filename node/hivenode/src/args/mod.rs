@@ -4,6 +4,7 @@ mod files;
 mod jobs;
 mod mesh;
 mod money;
+mod net;
 mod node;
 mod tasks;
 mod try_out;
@@ -15,6 +16,7 @@ pub use files::{
 pub use jobs::{JobCommand, MapArgs, ResultsArgs, WorkFlags};
 pub use mesh::{CreateArgs, InviteArgs, InviteCommand, InviteVerb, MeshCommand, UpArgs};
 pub use money::{SendArgs, TrustCommand, WalletCommand};
+pub use net::{CheckArgs, DrainArgs, LimitsArgs, NetCommand, RelayCommand};
 pub use node::{ConfigCommand, DownArgs, EventsArgs, NodeCommand, NodeFlags, ServeArgs, StatusArgs};
 pub use tasks::{SubmitArgs, TaskCommand};
 pub use try_out::{BenchArgs, DemoArgs};
@@ -106,6 +108,12 @@ pub enum Command {
     /// The nodes of the mesh
     #[command(subcommand)]
     Node(NodeCommand),
+    /// How this node is reached, and the ways to others
+    #[command(subcommand)]
+    Net(NetCommand),
+    /// Relaying for nodes that cannot reach each other
+    #[command(subcommand)]
+    Relay(RelayCommand),
     /// Jobs: one program over many inputs
     #[command(subcommand)]
     Job(JobCommand),
@@ -145,7 +153,7 @@ pub enum Command {
     Config(ConfigCommand),
     /// Where everything lies
     Paths,
-    /// Check this node and say what to mend
+    /// Check this node and say what to mend; exit 0, 1 (warnings) or 2 (failures)
     Doctor,
     /// The version
     Version,
@@ -193,6 +201,16 @@ mod tests {
             "hivenode down --force",
             "hivenode status -w",
             "hivenode node ls",
+            "hivenode up hive1abc --role relay",
+            "hivenode net check -v --json",
+            "hivenode net check --last",
+            "hivenode net peers -w",
+            "hivenode net paths w1",
+            "hivenode net trace n_abcde",
+            "hivenode relay status -w",
+            "hivenode relay limits total_rate=10M peer_day=off --once",
+            "hivenode relay drain --wait 5m",
+            "hivenode relay resume",
             "hivenode node show last",
             "hivenode job map wc.wasm dir a b --out out --fuel 5 --budget 1.5 --trust high -- {in} -l",
             "hivenode job ls",

@@ -28,12 +28,21 @@ pub struct NodeFlags {
     /// Multiaddress to listen on; may be given several times
     #[arg(long, help_heading = "Node settings", value_name = "ADDR")]
     pub listen: Vec<String>,
+    /// Whether to relay for others: auto, on or off
+    #[arg(long, help_heading = "Node settings", value_name = "WHEN")]
+    pub relay: Option<String>,
+    /// Multiaddress at which this node is known to be reachable (a forwarded port); may be given several times
+    #[arg(long, help_heading = "Node settings", value_name = "ADDR")]
+    pub announce: Vec<String>,
+    /// What connections go over: both, quic or tcp
+    #[arg(long, help_heading = "Node settings", value_name = "WHICH")]
+    pub transports: Option<String>,
 }
 
 impl NodeFlags {
     /// The settings named, by key.
     pub fn named(&self) -> Vec<(&'static str, String)> {
-        let listen = (!self.listen.is_empty()).then(|| self.listen.join(","));
+        let list = |all: &[String]| (!all.is_empty()).then(|| all.join(","));
         [
             ("name", self.name.clone()),
             ("cpus", self.cpus.clone()),
@@ -41,7 +50,10 @@ impl NodeFlags {
             ("disk", self.disk.clone()),
             ("price", self.price.clone()),
             ("location", self.location.clone()),
-            ("listen", listen),
+            ("listen", list(&self.listen)),
+            ("relay", self.relay.clone()),
+            ("announce", list(&self.announce)),
+            ("transports", self.transports.clone()),
         ]
         .into_iter()
         .filter_map(|(k, v)| v.map(|v| (k, v)))

@@ -7,8 +7,10 @@ mod file;
 mod job;
 mod local;
 mod mesh;
+mod net;
 mod node;
 mod push;
+mod relay;
 mod sync;
 mod task;
 mod try_out;
@@ -108,6 +110,8 @@ async fn dispatch(session: &Session, command: Command) -> Result<Exit, CliError>
         Command::Mesh(command) => mesh::run(session, command).await,
         Command::Invite(command) => mesh::invite(session, command).await,
         Command::Node(command) => node::run(session, command).await,
+        Command::Net(command) => net::run(session, command).await,
+        Command::Relay(command) => relay::run(session, command).await,
         Command::Job(command) => job::run(session, command).await,
         Command::Task(command) => task::run(session, command).await,
         Command::File(command) => file::run(session, command).await,

@@ -1,8 +1,9 @@
 //! Every setting: its name, meaning, default and what may be written.
 
-use crate::quantity::{parse_hours, parse_offset, parse_rate, parse_size};
-use hive_protocol::{money::MicroCpt, resources::MAX_NAME};
-use std::net::SocketAddr;
+use super::checks::{
+    address, announce, any, cap, count, cpus, folder, format, hours, integer, listen, money, name, offset,
+    on_off, rate, relay, size, time, transports,
+};
 
 /// One setting.
 #[derive(Debug)]
@@ -53,7 +54,118 @@ pub const KEYS: &[Key] = &[
         "listen",
         "",
         listen,
-        "a port, `loopback`, or multiaddresses separated by commas; any port on all interfaces when empty"
+        "a port, `loopback`, `none`, or multiaddresses separated by commas; any port on all interfaces when empty"
+    ),
+    key!(
+        "transports",
+        "both",
+        transports,
+        "what connections go over: both, quic (UDP) or tcp"
+    ),
+    key!("ipv6", "on", on_off, "whether IPv6 is used: on or off"),
+    key!(
+        "upnp",
+        "on",
+        on_off,
+        "whether the router is asked to let connections in (UPnP, NAT-PMP, PCP): on or off"
+    ),
+    key!(
+        "direct",
+        "on",
+        on_off,
+        "off: others than authorities and relays are reached through relays only"
+    ),
+    key!(
+        "announce",
+        "",
+        announce,
+        "addresses at which this node is known to be reachable (a forwarded port), separated by commas; told to others without a test"
+    ),
+    key!(
+        "relay",
+        "auto",
+        relay,
+        "whether this node relays for others: auto (once it is found to be reachable from everywhere), on or off"
+    ),
+    key!(
+        "relay_reservations",
+        "",
+        count,
+        "nodes that may be reachable through this relay; what `relay limits` shows when empty, as for all limits below"
+    ),
+    key!(
+        "relay_reservations_per_block",
+        "",
+        count,
+        "the same for one address block (a /24 of IPv4, a /48 of IPv6)"
+    ),
+    key!("relay_circuits", "", count, "circuits at a time"),
+    key!(
+        "relay_circuits_per_peer",
+        "",
+        count,
+        "circuits at a time of one node"
+    ),
+    key!(
+        "relay_circuits_per_block",
+        "",
+        count,
+        "circuits at a time of one address block"
+    ),
+    key!(
+        "relay_circuit_life",
+        "",
+        time,
+        "how long a circuit lasts at most, such as 24h"
+    ),
+    key!(
+        "relay_circuit_bytes",
+        "",
+        cap,
+        "bytes each way of one circuit, such as 10G, or off"
+    ),
+    key!(
+        "relay_circuit_rate",
+        "",
+        cap,
+        "bytes a second of one circuit, such as 10M, or off"
+    ),
+    key!(
+        "relay_peer_rate",
+        "",
+        cap,
+        "bytes a second of one node's circuits, or off"
+    ),
+    key!(
+        "relay_block_rate",
+        "",
+        cap,
+        "bytes a second of one address block, or off"
+    ),
+    key!(
+        "relay_total_rate",
+        "",
+        cap,
+        "bytes a second of all circuits, or off"
+    ),
+    key!(
+        "relay_peer_day",
+        "",
+        cap,
+        "bytes a day of one node's circuits, or off"
+    ),
+    key!(
+        "relay_block_day",
+        "",
+        cap,
+        "bytes a day of one address block, or off"
+    ),
+    key!("relay_total_day", "", cap, "bytes a day of all circuits, or off"),
+    key!(
+        "relay_requests_per_minute",
+        "",
+        count,
+        "requests for a reservation or circuit a minute of one node"
     ),
     key!(
         "cpus",
@@ -184,93 +296,6 @@ fn distance(a: &str, b: &str) -> usize {
         line = next;
     }
     line.last().copied().unwrap_or(usize::MAX)
-}
-
-fn hours(text: &str) -> Result<(), String> {
-    if text.is_empty() {
-        return Ok(());
-    }
-    parse_hours(text).map(drop)
-}
-
-fn rate(text: &str) -> Result<(), String> {
-    parse_rate(text).map(drop)
-}
-
-fn offset(text: &str) -> Result<(), String> {
-    parse_offset(text).map(drop)
-}
-
-fn folder(text: &str) -> Result<(), String> {
-    if text.is_empty() || std::path::Path::new(text).is_absolute() {
-        return Ok(());
-    }
-    Err(format!("`{text}`: write a whole path, beginning with /"))
-}
-
-#[allow(clippy::unnecessary_wraps)] // one shape for all checks
-const fn any(_: &str) -> Result<(), String> {
-    Ok(())
-}
-
-fn name(text: &str) -> Result<(), String> {
-    if text.len() > MAX_NAME {
-        return Err(format!("{} bytes; at most {MAX_NAME}", text.len()));
-    }
-    if text.chars().any(char::is_control) {
-        return Err("a control character in it".into());
-    }
-    Ok(())
-}
-
-fn listen(text: &str) -> Result<(), String> {
-    if text == "loopback" || text.parse::<u16>().is_ok() {
-        return Ok(());
-    }
-    match text.split(',').map(str::trim).find(|a| !a.starts_with('/')) {
-        Some(bad) if !text.is_empty() => Err(format!(
-            "`{bad}` is not a port such as 4001, `loopback`, or a multiaddress such as /ip4/0.0.0.0/udp/4001/quic-v1"
-        )),
-        _ => Ok(()),
-    }
-}
-
-fn cpus(text: &str) -> Result<(), String> {
-    super::node::cpu_milli(text, 1).map(drop)
-}
-
-fn size(text: &str) -> Result<(), String> {
-    if text.is_empty() {
-        Ok(())
-    } else {
-        parse_size(text).map(drop)
-    }
-}
-
-fn money(text: &str) -> Result<(), String> {
-    text.parse::<MicroCpt>().map(drop).map_err(|e| e.to_string())
-}
-
-fn integer(text: &str) -> Result<(), String> {
-    text.parse::<i64>()
-        .map(drop)
-        .map_err(|_| format!("`{text}` is not a whole number"))
-}
-
-fn address(text: &str) -> Result<(), String> {
-    if text.is_empty() {
-        return Ok(());
-    }
-    text.parse::<SocketAddr>()
-        .map(drop)
-        .map_err(|_| format!("`{text}` is not an address such as 127.0.0.1:7787"))
-}
-
-fn format(text: &str) -> Result<(), String> {
-    match text {
-        "text" | "json" => Ok(()),
-        _ => Err(format!("`{text}`: write text or json")),
-    }
 }
 
 #[cfg(test)]

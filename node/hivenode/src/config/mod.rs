@@ -1,11 +1,14 @@
 //! Settings of this node: flag > environment > file > default, each with its origin.
 
+mod checks;
 mod file;
 mod keys;
+mod net;
 mod node;
 
 pub use file::{set_in_file, validate_file};
 pub use keys::{KEYS, Key, closest, find};
+pub use net::{limit_key, parse_limit};
 
 use crate::{output::CliError, paths::Paths};
 use std::{collections::BTreeMap, env, fmt, path::PathBuf};

@@ -68,7 +68,6 @@ impl Settings {
     ///
     /// # Errors
     /// `config.bad_value`.
-    #[allow(clippy::needless_update)] // fields the daemon may gain keep their defaults
     pub fn node_config(&self, paths: &Paths) -> Result<Config, CliError> {
         let wrong = |name: &str, why: String| CliError::usage("config.bad_value", format!("`{name}`: {why}"));
         let cpu_milli = cpu_milli(self.text("cpus"), machine_cores()).map_err(|why| wrong("cpus", why))?;
@@ -89,7 +88,7 @@ impl Settings {
             store_quota: parse_size(self.text("store_quota")).unwrap_or(0),
             clock_offset_ms: self.text("clock_offset_ms").parse().unwrap_or(0),
             files: self.file_config(paths),
-            ..Config::default()
+            net: self.net_config(),
         })
     }
 

@@ -62,6 +62,8 @@ EXIT CODES
     9   partial: some tasks failed, or some receivers did not take a push (all are listed on standard error)
   130   interrupted
 
+`doctor` and `net check` end with 0 when all is well, 1 with warnings, 2 when something does not work.
+
 `task wait` and `task submit --wait` end with the task's own code, and
   124   when the task was lost with its worker after all retries
   125   when the failure is hivenode's own (limits, placement, unreachable daemon)

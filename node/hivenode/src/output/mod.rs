@@ -1,5 +1,6 @@
 //! What is shown and where: data on standard output, talk on standard error.
 
+pub mod checks;
 mod error;
 mod escape;
 mod exit;

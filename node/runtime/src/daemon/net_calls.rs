@@ -9,8 +9,8 @@ use crate::{
     config::{NetConfig, RelayLimits},
     net_check::{self, Facts},
     port::{
-        CircuitRow, Kind, NetCall, NetCheckView, NodeHandle, PathView, PathsView, ReachView, Refused, RelayDo,
-        RelayRefused, RelayView, Reply,
+        CircuitRow, Kind, NetCall, NetCheckView, NodeHandle, PathView, PathsView, ReachView, Refused,
+        RelayDo, RelayRefused, RelayView, Reply,
     },
 };
 use hive_net::{CircuitView, Relay};
@@ -138,7 +138,9 @@ impl Daemon {
                             "relay.bad_limit",
                             format!("`{name}` must be above 0"),
                         )
-                        .hint("to relay for nobody: hivenode relay drain, or hivenode config set relay off"));
+                        .hint(
+                            "to relay for nobody: hivenode relay drain, or hivenode config set relay off",
+                        ));
                     }
                 }
                 mesh.reach.set_relay_limits(limits);

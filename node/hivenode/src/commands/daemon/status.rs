@@ -7,7 +7,7 @@ use crate::{
     session::Session,
 };
 use hive_protocol::resources::Resources;
-use hive_runtime::port::StatusView;
+use hive_runtime::port::{ReachBrief, StatusView};
 use std::{fmt::Write, time::Duration};
 
 /// How often `-w` shows it again.
@@ -61,6 +61,20 @@ pub fn resources(r: &Resources) -> String {
     text
 }
 
+/// How the node is reached, on one line.
+fn network(r: &ReachBrief) -> String {
+    let relays = match (r.state.as_str(), r.relays.as_slice()) {
+        (_, []) if r.state == "public" => String::new(),
+        (_, []) => " · no relay".to_owned(),
+        (_, names) => format!(" · relays {}", names.join(", ")),
+    };
+    let relaying = match r.relaying.as_str() {
+        "" | "off" | "waiting" => String::new(),
+        state => format!(" · relaying for others: {state}"),
+    };
+    format!("{} · NAT mapping {}{relays}{relaying}", r.state, r.mapping)
+}
+
 fn text(v: &StatusView, relative: bool) -> String {
     let when = |ms: u64| {
         if relative {
@@ -97,6 +111,9 @@ fn text(v: &StatusView, relative: bool) -> String {
         None => lines.push(("mesh", "none; join one: hivenode up TICKET".into())),
     }
     lines.push(("listens", v.listen.join(" ")));
+    if let Some(reach) = &v.reach {
+        lines.push(("network", network(reach)));
+    }
     if v.capabilities.total != Resources::default() {
         lines.push(("offers", resources(&v.capabilities.total)));
         lines.push(("free", resources(&v.free)));
@@ -131,9 +148,9 @@ fn text(v: &StatusView, relative: bool) -> String {
                 &p.name,
                 &p.path,
                 &rtt,
-                &p.transport,
+                if p.transport.is_empty() { "-" } else { &p.transport },
                 member,
-                &p.addr,
+                if p.addr.is_empty() { "-" } else { &p.addr },
             ]);
         }
         let _ = write!(text, "\n{}\n", table.text());
@@ -192,6 +209,17 @@ mod tests {
         assert_eq!(
             resources(&Resources::cpu(1500, 1024, 0)),
             "1.5 cores, 1.0 GiB, disk 0 B"
+        );
+        let reach = ReachBrief {
+            state: "private".into(),
+            mapping: "endpoint-independent".into(),
+            relays: vec!["fra".into(), "ams".into()],
+            relaying: "off".into(),
+            ..ReachBrief::default()
+        };
+        assert_eq!(
+            network(&reach),
+            "private · NAT mapping endpoint-independent · relays fra, ams"
         );
     }
 }

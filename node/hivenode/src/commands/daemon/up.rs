@@ -10,7 +10,7 @@ use crate::{
 };
 use hive_api::client::Client;
 use hive_protocol::{resources::Role, ticket::Ticket};
-use hive_runtime::port::{JoinView, Kind, StatusView};
+use hive_runtime::port::{JoinView, Kind, PeerRow, StatusView};
 use serde_json::json;
 use std::{
     io::Read,
@@ -111,10 +111,19 @@ pub async fn start(session: &Session, flags: &NodeFlags) -> Result<(Client, Stat
     Ok((client, status))
 }
 
+/// The settings named. `--role relay` without a ticket names one: a member of any role may relay besides.
+fn flags(args: &UpArgs, ticket: bool) -> NodeFlags {
+    let mut flags = args.node.clone();
+    if args.role == Some(Role::Relay) && !ticket && flags.relay.is_none() {
+        flags.relay = Some("on".to_owned());
+    }
+    flags
+}
+
 /// `up`
 pub async fn up(session: &Session, args: &UpArgs) -> Result<Exit, CliError> {
     let ticket = ticket(args)?;
-    let (client, _) = start(session, &args.node).await?;
+    let (client, _) = start(session, &flags(args, ticket.is_some())).await?;
     let joined = match &ticket {
         Some(ticket) => Some(join(session, &client, ticket).await?),
         None => None,
@@ -122,6 +131,7 @@ pub async fn up(session: &Session, args: &UpArgs) -> Result<Exit, CliError> {
     let status = client.status().await?;
     summary(session, &status);
     if let (Some(role), true) = (args.role, status.mesh.is_some())
+        && (role != Role::Relay || ticket.is_some())
         && !status.roles.is_empty()
         && !status.roles.iter().any(|r| r == role.name())
     {
@@ -159,6 +169,12 @@ async fn join(session: &Session, client: &Client, ticket: &str) -> Result<JoinVi
     Ok(view)
 }
 
+/// How many are connected.
+fn peers(status: &StatusView) -> usize {
+    let connected = |p: &&PeerRow| matches!(p.state.as_str(), "direct" | "relay" | "punching");
+    status.peers.iter().filter(connected).count()
+}
+
 fn summary(session: &Session, status: &StatusView) {
     let out = &session.out;
     let offer = &status.capabilities.total;
@@ -176,7 +192,7 @@ fn summary(session: &Session, status: &StatusView) {
     }
     out.step(
         "network",
-        &format!("{} · {} peers", status.listen.join(" "), status.peers.len()),
+        &format!("{} · {} peers", status.listen.join(" "), peers(status)),
     );
     if status.mesh.is_none() {
         out.say("In no mesh yet. Join: hivenode up TICKET   Or found one: hivenode mesh create NAME");
@@ -194,7 +210,7 @@ fn summary(session: &Session, status: &StatusView) {
 /// `up --foreground`: the daemon in this process; a ticket is redeemed once it serves.
 pub fn foreground(session: &Session, args: &UpArgs) -> Result<Exit, CliError> {
     let ticket = ticket(args)?;
-    keep(session, &args.node)?;
+    keep(session, &flags(args, ticket.is_some()))?;
     if let Some(ticket) = ticket {
         let session = session.clone();
         let wait = session.global.timeout.unwrap_or(START_WAIT);

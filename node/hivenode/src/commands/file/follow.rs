@@ -26,9 +26,12 @@ pub fn now(view: &TransferView) -> Now {
     }
     let peers = view.peers.iter().filter(|p| p.dropped.is_none()).map(|p| {
         let name = if p.name.is_empty() { &p.node } else { &p.name };
+        let path = p
+            .relay
+            .as_ref()
+            .map_or_else(|| p.path.clone(), |relay| format!("relay {relay}"));
         format!(
-            "{name:<14} {:<7} {:>10}/s {:>10}",
-            p.path,
+            "{name:<14} {path:<7} {:>10}/s {:>10}",
             show_size(p.rate),
             show_size(p.bytes)
         )

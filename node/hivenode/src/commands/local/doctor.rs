@@ -2,11 +2,12 @@
 
 use crate::{
     config::{Settings, validate_file},
-    output::{CliError, Exit, Table},
+    output::{CliError, Exit, checks},
     quantity::show_size,
     session::Session,
 };
-use serde::Serialize;
+use hive_api::client::Client;
+use hive_runtime::{net_check::Verdict, port::CheckRow};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Free disk below which work becomes doubtful.
@@ -16,26 +17,10 @@ const CLOCK_APART: Duration = Duration::from_secs(5);
 /// Before this moment (2025-01-01) no clock can be right.
 const CLOCK_FLOOR_MS: u64 = 1_735_689_600_000;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Verdict {
-    Pass,
-    Warn,
-    Fail,
-}
-
-#[derive(Debug, Serialize)]
-struct Check {
-    name: String,
-    verdict: Verdict,
-    detail: String,
-    fix: Option<String>,
-}
-
-fn check(name: &str, verdict: Verdict, detail: impl Into<String>, fix: Option<&str>) -> Check {
-    Check {
+fn check(name: &str, verdict: Verdict, detail: impl Into<String>, fix: Option<&str>) -> CheckRow {
+    CheckRow {
         name: name.to_owned(),
-        verdict,
+        verdict: verdict.name().to_owned(),
         detail: detail.into(),
         fix: fix.map(str::to_owned),
     }
@@ -45,35 +30,15 @@ fn check(name: &str, verdict: Verdict, detail: impl Into<String>, fix: Option<&s
 pub async fn doctor(session: &Session) -> Result<Exit, CliError> {
     let mut checks = vec![configuration(session), disk(session), clock_here()];
     daemon(session, &mut checks).await;
-    let worst = |v| checks.iter().any(|c| c.verdict == v);
-    let exit = if worst(Verdict::Fail) {
-        Exit::FAILED
-    } else {
-        Exit::OK
-    };
     if session.out.json {
         session.out.document("checks", &checks)?;
-        return Ok(exit);
+    } else {
+        checks::table(&session.out, &checks);
     }
-    let mut table = Table::new(&["CHECK", "RESULT", "DETAIL", "FIX"]);
-    for c in &checks {
-        let verdict = match c.verdict {
-            Verdict::Pass => "pass",
-            Verdict::Warn => "warn",
-            Verdict::Fail => "FAIL",
-        };
-        table.row([
-            c.name.as_str(),
-            verdict,
-            &c.detail,
-            c.fix.as_deref().unwrap_or(""),
-        ]);
-    }
-    table.print(&session.out);
-    Ok(exit)
+    Ok(checks::verdict(&checks))
 }
 
-fn configuration(session: &Session) -> Check {
+fn configuration(session: &Session) -> CheckRow {
     let result =
         validate_file(&session.paths.config).and_then(|n| Settings::load(&session.paths, &[]).map(|_| n));
     match result {
@@ -92,7 +57,7 @@ fn configuration(session: &Session) -> Check {
     }
 }
 
-fn disk(session: &Session) -> Check {
+fn disk(session: &Session) -> CheckRow {
     let existing = session.paths.data.ancestors().find(|p| p.exists());
     let Some(stat) = existing.and_then(|p| rustix::fs::statvfs(p).ok()) else {
         return check("disk", Verdict::Warn, "cannot ask the file system", None);
@@ -118,7 +83,7 @@ fn now_ms() -> u64 {
         .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn clock_here() -> Check {
+fn clock_here() -> CheckRow {
     let now = now_ms();
     if now < CLOCK_FLOOR_MS {
         let shown = crate::quantity::rfc3339(now);
@@ -132,13 +97,17 @@ fn clock_here() -> Check {
     check("clock", Verdict::Pass, crate::quantity::rfc3339(now), None)
 }
 
-async fn daemon(session: &Session, checks: &mut Vec<Check>) {
+async fn daemon(session: &Session, checks: &mut Vec<CheckRow>) {
     let asked = match session.client() {
-        Ok(client) => client.status().await.map_err(CliError::from),
+        Ok(client) => client
+            .status()
+            .await
+            .map(|status| (client, status))
+            .map_err(CliError::from),
         Err(e) => Err(e),
     };
-    let status = match asked {
-        Ok(status) => status,
+    let (client, status) = match asked {
+        Ok(asked) => asked,
         Err(e) => {
             checks.push(check(
                 "daemon",
@@ -149,12 +118,7 @@ async fn daemon(session: &Session, checks: &mut Vec<Check>) {
             return;
         }
     };
-    checks.push(check(
-        "daemon",
-        Verdict::Pass,
-        format!("{}, {} peers", status.state, status.peers.len()),
-        None,
-    ));
+    checks.push(check("daemon", Verdict::Pass, status.state.clone(), None));
     let apart = Duration::from_millis(status.now.abs_diff(now_ms()));
     if apart > CLOCK_APART {
         let detail = format!(
@@ -190,12 +154,29 @@ async fn daemon(session: &Session, checks: &mut Vec<Check>) {
             Some("check the network and the authority's daemon"),
         )),
     }
-    for problem in &status.problems {
+    // What is a check of its own below is not said twice.
+    let said = ["authority.unreachable"];
+    for problem in status
+        .problems
+        .iter()
+        .filter(|p| !said.contains(&p.code.as_str()))
+    {
         checks.push(check(
             &problem.code,
             Verdict::Warn,
             problem.message.clone(),
             problem.hint.as_deref(),
         ));
+    }
+    if status.mesh.is_some() {
+        network(&client, checks).await;
+    }
+}
+
+/// How this node is reached, by the results of the last tests.
+async fn network(client: &Client, checks: &mut Vec<CheckRow>) {
+    match client.net_check(false).await {
+        Ok(view) => checks.extend(view.checks),
+        Err(e) => checks.push(check("network", Verdict::Fail, e.message, e.hint.as_deref())),
     }
 }

@@ -60,6 +60,7 @@ async fn start(session: &Session, client: &Client, args: &SyncArgs) -> Result<Ex
             watch: args.watch,
             versions: args.versions,
             skip_unsafe: args.skip_unsafe,
+            allow_empty: args.allow_empty,
         })
         .await?;
     session
