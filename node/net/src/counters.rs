@@ -75,6 +75,8 @@ counters! {
     gossip_dropped_full,
     /// Gossip messages dropped because they came from a peer that is no member (any more).
     gossip_dropped_stranger,
+    /// Gossip messages dropped because their author or their neighbour said too much.
+    gossip_dropped_flood,
     /// Neighbours that could not take gossip fast enough.
     gossip_slow_peers,
     /// Provider records of others taken into our part of the hash table.
@@ -87,18 +89,28 @@ counters! {
     reservations_lost,
     /// Circuits opened through relays, from here and to here.
     circuits_opened,
-    /// Times hole punching says it has succeeded.
+    /// Direct ways sought past a relay.
+    punches_started,
+    /// Times one was found.
     punches_done,
-    /// Times it says it has not.
+    /// Times none was found.
     punches_failed,
+    /// Peers that were connected through a relay and then directly.
+    paths_upgraded,
+    /// Connections given up because they carried nothing any more.
+    paths_lost,
     /// Bulk streams opened by us on a connection of their own.
     bulk_opened_direct,
+    /// Bulk streams opened by us on a connection of their own that a relay passes on.
+    bulk_opened_relayed,
     /// Bulk streams opened by us on the mesh.
     bulk_opened_mesh,
-    /// Tries to open a direct bulk stream that failed; the mesh was used instead.
+    /// Tries to open a bulk stream on a connection of its own that failed; the mesh was used instead.
     bulk_direct_failed,
     /// Bulk streams of peers accepted on a connection of their own.
     bulk_accepted_direct,
+    /// Bulk streams of peers accepted on a connection of their own that a relay passes on.
+    bulk_accepted_relayed,
     /// Bulk streams of peers accepted on the mesh.
     bulk_accepted_mesh,
     /// Bulk connections of others closed before they were let in: over a bound, too slow, wrong key or token.

@@ -19,24 +19,33 @@ mod event;
 pub mod frame;
 pub mod gate;
 mod handle;
+mod handle_paths;
 mod names;
+mod path;
+mod pulse;
+mod reach;
 mod registry;
 mod relay;
+mod secure;
 mod stream;
 mod swarm;
 
 pub use bulk::{BulkInbound, BulkPath, BulkReader, BulkStream, BulkWriter};
-pub use config::{BulkListen, Config, Limits, ListenAddrs};
+pub use config::{BulkListen, Config, Limits, ListenAddrs, Transports};
 pub use counters::Counters;
 pub use crypto::init_crypto;
 pub use error::{NetError, RefusedBy};
 pub use event::{
-    Admission, EVENT_QUEUE, GossipId, Judgement, NetEvent, NetEvents, PeerView, Topic, Transport,
+    Admission, EVENT_QUEUE, GossipId, Judgement, Mapper, NetEvent, NetEvents, PeerView, Topic, Transport,
 };
 pub use frame::{FrameError, FrameReader, FrameSender};
 pub use gate::Gate;
 pub use handle::{DHT_TIMEOUT, DIAL_TIMEOUT, NetHandle, OPEN_TIMEOUT};
+pub use handle_paths::TRACE_TIMEOUT;
+pub use names::relay_in;
+pub use path::{Attempt, AttemptKind, Link, MAX_ATTEMPTS, Outcome, Path, PathView};
+pub use reach::{MappingView, NetFacts, TEST_TIMEOUT, TestReport, Tester, Tried, route_mtu};
 pub use registry::{Inbound, ProtocolPolicy};
-pub use relay::{Relay, RelayCounts, RelayLimits};
+pub use relay::{CircuitView, Relay, RelayCounts, RelayLimits, RelayLoad, RelayPeer};
 pub use stream::{NetReader, NetStream, NetWriter};
-pub use swarm::{MAX_GOSSIP, MAX_PROVIDERS, MAX_RELAYS, spawn};
+pub use swarm::{MAX_GOSSIP, MAX_PROTECTED, MAX_PROVIDERS, MAX_RELAYS, spawn};

@@ -221,4 +221,9 @@ impl Alive {
     pub(crate) fn get(&self) -> bool {
         self.0.strong_count() > 0
     }
+
+    /// Where it goes to, if it is there and goes there directly.
+    pub(crate) fn remote(&self) -> Option<IpAddr> {
+        self.0.upgrade()?.remote
+    }
 }

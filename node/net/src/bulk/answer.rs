@@ -1,6 +1,6 @@
 //! Answers members that ask on the mesh where they can connect.
 
-use super::{Bulk, desk::Token};
+use super::{Bulk, desk::Token, meet};
 use crate::{
     crypto,
     frame::{self, FrameError},
@@ -33,10 +33,15 @@ pub(super) async fn serve(mut inbound: Inbound, shared: Arc<Shared>) {
     }
 }
 
-async fn answer(mut stream: NetStream, shared: &Shared) -> Result<(), FrameError> {
+async fn answer(mut stream: NetStream, shared: &Arc<Shared>) -> Result<(), FrameError> {
     let request = frame::read(&mut stream).await?.ok_or(FrameError::Eof)?;
     let reply = match request {
         BulkRequest::Ports { protocol } => ports(&stream, &protocol, shared),
+        BulkRequest::Place { with } => match (shared.bulk.relay(), stream.remote_ip()) {
+            (Some(relay), Some(ip)) => relay.meet(stream.node(), ip, with),
+            _ => BulkReply::Off,
+        },
+        BulkRequest::Come { ports, key, protocol } => meet::come(&stream, ports, key, &protocol, shared),
         BulkRequest::Enter { .. } => BulkReply::NotServed,
     };
     frame::write(&mut stream, &reply).await?;
@@ -67,7 +72,7 @@ fn ports(stream: &NetStream, protocol: &str, shared: &Shared) -> BulkReply {
 }
 
 /// The ports that can be reached from this address, as far as one can know.
-fn open_to(bulk: &Bulk, from: IpAddr) -> Vec<u16> {
+pub(crate) fn open_to(bulk: &Bulk, from: IpAddr) -> Vec<u16> {
     let reach = |at: IpAddr| at.is_ipv4() == from.is_ipv4() && (!at.is_loopback() || from.is_loopback());
     let doors = bulk.doors().iter().filter(|door| reach(door.ip()));
     doors.map(std::net::SocketAddr::port).take(MAX_PORTS).collect()

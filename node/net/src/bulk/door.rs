@@ -12,7 +12,7 @@ use crate::{
     registry::Turned,
 };
 use hive_protocol::{
-    bulk::{BulkReply, BulkRequest},
+    bulk::{BulkReply, BulkRequest, MEET},
     ids::NodeId,
 };
 use std::{
@@ -44,7 +44,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why a connection was not let in.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+pub(super) enum Refusal {
     #[error("too slow")]
     Slow,
     #[error("{0}")]
@@ -86,7 +86,7 @@ pub(super) async fn keep(listeners: Vec<TcpListener>, acceptor: TlsAcceptor, sha
             }
         };
         let ip = from.ip().to_canonical();
-        if !shared.bulk.desk.expects(ip, Instant::now()) {
+        if !shared.bulk.desk.expects(ip, Instant::now()) && !shared.bulk.places.expects(ip) {
             count(&shared.tally.bulk_refused);
             tracing::debug!(%ip, "a bulk connection nobody is expected to make");
             continue;
@@ -147,10 +147,24 @@ async fn admit(
     shared: &Arc<Shared>,
     spoke: &AtomicBool,
 ) -> Result<(), Refusal> {
-    if tcp.peek(&mut [0; 1]).await? == 0 {
+    let mut first = [0; 1];
+    if tcp.peek(&mut first).await? == 0 {
         return Err(Refusal::Frame(FrameError::Eof));
     }
     spoke.store(true, Ordering::Relaxed);
+    if first == MEET[..1] {
+        return Ok(shared.bulk.places.sit(tcp).await?);
+    }
+    welcome(tcp, None, acceptor, shared).await
+}
+
+/// Lets a node in on this connection, which goes through a relay or does not: as the server, whoever has connected.
+pub(super) async fn welcome(
+    tcp: TcpStream,
+    via: Option<NodeId>,
+    acceptor: TlsAcceptor,
+    shared: &Arc<Shared>,
+) -> Result<(), Refusal> {
     let mut io = acceptor.accept(socket::prepare(tcp)?).await?;
     let node = tls::node_of(io.get_ref().1.peer_certificates()).ok_or(Refusal::NoKey)?;
     let request = frame::read(&mut io).await?.ok_or(FrameError::Eof)?;
@@ -167,8 +181,11 @@ async fn admit(
         return turn_away(&mut io, node, Turned::BacklogFull).await;
     };
     frame::write(&mut io, &BulkReply::Welcome).await?;
-    let stream = BulkStream::direct(io.into(), node, protocol, link, shared)?;
-    count(&shared.tally.bulk_accepted_direct);
+    let stream = BulkStream::direct(io.into(), node, protocol, link, shared)?.through(via);
+    count(match via {
+        None => &shared.tally.bulk_accepted_direct,
+        Some(_) => &shared.tally.bulk_accepted_relayed,
+    });
     place.send(stream);
     Ok(())
 }

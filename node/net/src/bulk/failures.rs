@@ -15,30 +15,31 @@ const MAX_REMEMBERED: usize = 1024;
 /// The memory.
 #[derive(Default)]
 pub(crate) struct Failures {
-    since: Mutex<BTreeMap<NodeId, Instant>>,
+    /// By node, and whether the way went through a relay.
+    since: Mutex<BTreeMap<(NodeId, bool), Instant>>,
 }
 
 impl Failures {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Instant>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(NodeId, bool), Instant>> {
         self.since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a try has failed lately.
-    pub(crate) fn lately(&self, node: NodeId, now: Instant) -> bool {
+    pub(crate) fn lately(&self, node: NodeId, relayed: bool, now: Instant) -> bool {
         let mut since = self.lock();
         let lately = since
-            .get(&node)
+            .get(&(node, relayed))
             .is_some_and(|at| now.saturating_duration_since(*at) < REMEMBERED);
         if !lately {
-            since.remove(&node);
+            since.remove(&(node, relayed));
         }
         lately
     }
 
     /// Notes a failure.
-    pub(crate) fn note(&self, node: NodeId, now: Instant) {
+    pub(crate) fn note(&self, node: NodeId, relayed: bool, now: Instant) {
         let mut since = self.lock();
-        since.insert(node, now);
+        since.insert((node, relayed), now);
         if since.len() > MAX_REMEMBERED
             && let Some(oldest) = since.iter().min_by_key(|(_, at)| **at).map(|(n, _)| *n)
         {
@@ -48,7 +49,10 @@ impl Failures {
 
     /// The node may be reachable now.
     pub(crate) fn forget(&self, node: NodeId) {
-        self.lock().remove(&node);
+        let mut since = self.lock();
+        for relayed in [false, true] {
+            since.remove(&(node, relayed));
+        }
     }
 }
 
@@ -65,12 +69,13 @@ mod tests {
             NodeId(id)
         };
         for n in 0..=MAX_REMEMBERED {
-            failures.note(node(n), now + Duration::from_millis(n as u64));
+            failures.note(node(n), false, now + Duration::from_millis(n as u64));
         }
         assert_eq!(failures.lock().len(), MAX_REMEMBERED);
-        assert!(!failures.lately(node(0), now) && failures.lately(node(1), now));
-        assert!(!failures.lately(node(1), now + REMEMBERED + REMEMBERED));
+        assert!(!failures.lately(node(0), false, now) && failures.lately(node(1), false, now));
+        assert!(!failures.lately(node(1), false, now + REMEMBERED + REMEMBERED));
+        assert!(!failures.lately(node(2), true, now), "another way may work");
         failures.forget(node(2));
-        assert!(!failures.lately(node(2), now));
+        assert!(!failures.lately(node(2), false, now));
     }
 }

@@ -1,38 +1,48 @@
 //! Bulk streams: the cheapest way for many bytes between two members.
 //!
 //! A bulk stream is a TCP connection of its own with TLS 1.3, negotiated over the mesh (`/hive/bulk/1`) and
-//! proven by the same node keys, or, where that cannot be had, an ordinary mesh stream of the same protocol. Its
+//! proven by the same node keys, through a relay where the node is reached by one, or, where that cannot be had, an ordinary mesh stream of the same protocol. Its
 //! user does not have to care which. Why there are two ways, and what each costs, is in docs/adr/0013.
 //!
 //! Owns the choice of the way, the listeners, tokens and the end of streams whose peer is no member any more. Must
 //! not know what is said on the streams.
 
-mod answer;
-mod desk;
+pub(crate) mod answer;
+pub(crate) mod desk;
 mod door;
 mod failures;
 mod inbound;
-mod links;
+pub(crate) mod links;
+mod meet;
 mod open;
-mod socket;
+pub(crate) mod place;
+pub(crate) mod socket;
 mod stream;
 pub(crate) mod tls;
 
 pub use inbound::BulkInbound;
 pub use stream::{BulkPath, BulkReader, BulkStream, BulkWriter};
 
-use crate::{config::BulkListen, error::NetError, handle::Shared, registry::ProtocolPolicy, swarm::explain};
+use crate::{
+    config::BulkListen, error::NetError, handle::Shared, registry::ProtocolPolicy, relay, swarm::explain,
+};
 use hive_protocol::{bulk, ids::NodeId};
 use libp2p::identity::Keypair;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
-use tokio::task::AbortHandle;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::AbortHandle,
+};
+use tokio_rustls::TlsAcceptor;
 
 /// Bulk streams open at a time in all. A direct one costs two kernel buffers and, while busy, some 250 KB of ours.
 pub(crate) const MAX_STREAMS: usize = 1024;
+/// Meetings at relays this node may be on its way to at a time: what others can make it start.
+const MAX_GOING: usize = 64;
 /// Questions for ports one peer may have open at a time.
 const MAX_ASKING: usize = 32;
 
@@ -50,6 +60,26 @@ pub(crate) struct Bulk {
     desk: desk::Desk,
     failures: failures::Failures,
     on: OnceLock<On>,
+    /// Places at this node, if it relays.
+    pub places: Arc<place::Places>,
+    /// This node's relay, if it has one.
+    relay: Mutex<Weak<relay::Desk>>,
+    /// Where the mesh connections of nodes go to directly. Bounded by the table of peers.
+    hops: Mutex<BTreeMap<NodeId, IpAddr>>,
+    /// Meetings this node is on its way to.
+    on_its_way: Going,
+}
+
+struct Going(Arc<Semaphore>);
+
+impl Default for Going {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_GOING)))
+    }
+}
+
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Bulk {
@@ -69,9 +99,39 @@ impl Bulk {
         self.links.end(node)
     }
 
+    /// A mesh connection to a node goes directly to this address.
+    pub(crate) fn linked(&self, node: NodeId, ip: IpAddr) {
+        lock(&self.hops).insert(node, ip);
+    }
+
     /// The last mesh connection to a node is gone: the next one may take another path.
     pub(crate) fn unlinked(&self, node: NodeId) {
         self.failures.forget(node);
+        lock(&self.hops).remove(&node);
+    }
+
+    /// Where the mesh connection to a node goes to directly.
+    fn hop(&self, node: NodeId) -> Option<IpAddr> {
+        lock(&self.hops).get(&node).copied()
+    }
+
+    /// This node relays from now on.
+    pub(crate) fn relays(&self, relay: &Arc<relay::Desk>) {
+        *lock(&self.relay) = Arc::downgrade(relay);
+    }
+
+    fn relay(&self) -> Option<Arc<relay::Desk>> {
+        lock(&self.relay).upgrade()
+    }
+
+    /// Lets others in by TLS; none when bulk connections are switched off.
+    fn acceptor(&self) -> Option<TlsAcceptor> {
+        self.on.get().map(|on| on.tls.server().into())
+    }
+
+    /// A place for one more meeting to go to.
+    fn going(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.on_its_way.0).try_acquire_owned().ok()
     }
 
     /// Ends everything: at shutdown.

@@ -1,6 +1,6 @@
 //! Opening a bulk stream: directly if that can be had, else on the mesh.
 
-use super::{BulkStream, MAX_STREAMS, socket, tls};
+use super::{BulkStream, MAX_STREAMS, desk::Token, meet::MEET_TIMEOUT, socket, tls};
 use crate::{
     counters::count,
     error::NetError,
@@ -26,8 +26,8 @@ const DIRECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why there is no direct connection.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("not within {} ms", DIRECT_TIMEOUT.as_millis())]
+pub(super) enum Failure {
+    #[error("not in time")]
     Slow,
     #[error("the mesh connection has no address to connect to")]
     NoAddress,
@@ -37,6 +37,8 @@ enum Failure {
     Frame(#[from] FrameError),
     #[error("{0}")]
     Io(#[from] io::Error),
+    #[error("the relay: {0}")]
+    Net(#[from] NetError),
     #[error("too many bulk streams here")]
     Full,
 }
@@ -53,21 +55,23 @@ impl Failure {
 }
 
 impl NetHandle {
-    /// Opens a bulk stream to a node: on a TCP connection of its own where that can be had, else on the mesh. A
-    /// direct connection that fails costs at most a second, and is not tried again to this node for some minutes.
+    /// Opens a bulk stream to a node: on a TCP connection of its own where that can be had, straight or through the
+    /// relay the node is reached by, else on the mesh. One that fails costs at most a second (five through a relay),
+    /// and is not tried again to this node for some minutes.
     ///
     /// # Errors
     /// As [`NetHandle::open`], and `net.busy` when too many bulk streams are open.
     pub async fn open_bulk(&self, node: NodeId, protocol: &'static str) -> Result<BulkStream, NetError> {
         let bulk = &self.shared.bulk;
-        if bulk.tls().is_some() && !bulk.failures.lately(node, Instant::now()) {
+        let relayed = bulk.hop(node).is_none();
+        if bulk.tls().is_some() && !bulk.failures.lately(node, relayed, Instant::now()) {
             match self.open(node, bulk::PROTOCOL).await {
                 Ok(ask) => {
                     if let Some(stream) = self.try_direct(ask, protocol).await {
                         return Ok(stream);
                     }
                 }
-                Err(NetError::NotSpoken { .. }) => bulk.failures.note(node, Instant::now()),
+                Err(NetError::NotSpoken { .. }) => bulk.failures.note(node, relayed, Instant::now()),
                 // Not reached, or no member: the mesh stream would fail in the same way, after the same time.
                 Err(e) => return Err(e),
             }
@@ -82,19 +86,30 @@ impl NetHandle {
     }
 
     async fn try_direct(&self, ask: NetStream, protocol: &'static str) -> Option<BulkStream> {
-        let node = ask.node();
+        let (node, via) = (ask.node(), ask.via());
         let trying = self.direct(ask, protocol);
-        let tried = tokio::time::timeout(DIRECT_TIMEOUT, trying).await;
+        let patience = if via.is_some() {
+            MEET_TIMEOUT
+        } else {
+            DIRECT_TIMEOUT
+        };
+        let tried = tokio::time::timeout(patience, trying).await;
         match tried.unwrap_or(Err(Failure::Slow)) {
             Ok(stream) => {
-                count(&self.shared.tally.bulk_opened_direct);
+                count(match via {
+                    None => &self.shared.tally.bulk_opened_direct,
+                    Some(_) => &self.shared.tally.bulk_opened_relayed,
+                });
                 Some(stream)
             }
             Err(why) => {
                 count(&self.shared.tally.bulk_direct_failed);
                 tracing::debug!(?node, protocol, %why, "no direct bulk connection: the mesh is used");
                 if why.lasts() {
-                    self.shared.bulk.failures.note(node, Instant::now());
+                    self.shared
+                        .bulk
+                        .failures
+                        .note(node, via.is_some(), Instant::now());
                 }
                 None
             }
@@ -102,31 +117,44 @@ impl NetHandle {
     }
 
     async fn direct(&self, mut ask: NetStream, protocol: &'static str) -> Result<BulkStream, Failure> {
-        let (node, ip) = (ask.node(), ask.remote_ip().ok_or(Failure::NoAddress)?);
-        let tls = self.shared.bulk.tls().ok_or(Failure::NoAddress)?;
-        let question = BulkRequest::Ports {
-            protocol: protocol.to_owned(),
+        let (node, via) = (ask.node(), ask.via());
+        let (mut io, token) = if let Some(relay) = via {
+            self.meet(ask, relay, protocol).await?
+        } else {
+            let ip = ask.remote_ip().ok_or(Failure::NoAddress)?;
+            let tls = self.shared.bulk.tls().ok_or(Failure::NoAddress)?;
+            let question = BulkRequest::Ports {
+                protocol: protocol.to_owned(),
+            };
+            frame::write(&mut ask, &question).await?;
+            let (ports, token) = match frame::read(&mut ask).await?.ok_or(FrameError::Eof)? {
+                BulkReply::Ports { ports, token } => (ports, token),
+                other => return Err(Failure::Refused(other)),
+            };
+            drop(ask);
+            let socket = socket::prepare(connect(ip, &ports).await?)?;
+            let connector = TlsConnector::from(tls.client(node));
+            (connector.connect(tls::no_name(), socket).await?, token)
         };
-        frame::write(&mut ask, &question).await?;
-        let (ports, token) = match frame::read(&mut ask).await?.ok_or(FrameError::Eof)? {
-            BulkReply::Ports { ports, token } => (ports, token),
-            other => return Err(Failure::Refused(other)),
-        };
-        drop(ask);
-        let socket = socket::prepare(connect(ip, &ports).await?)?;
-        let connector = TlsConnector::from(tls.client(node));
-        let mut io = connector.connect(tls::no_name(), socket).await?;
         frame::write(&mut io, &BulkRequest::Enter { token }).await?;
         match frame::read(&mut io).await?.ok_or(FrameError::Eof)? {
             BulkReply::Welcome => {}
             other => return Err(Failure::Refused(other)),
         }
         let link = self.shared.bulk.links.enter(node).ok_or(Failure::Full)?;
-        Ok(BulkStream::direct(io.into(), node, protocol, link, &self.shared)?)
+        Ok(BulkStream::direct(io.into(), node, protocol, link, &self.shared)?.through(via))
     }
 }
 
-async fn connect(ip: IpAddr, ports: &[u16]) -> io::Result<TcpStream> {
+/// The token of a node that comes to a meeting.
+pub(super) async fn token_of(ask: &mut NetStream) -> Result<Token, Failure> {
+    match frame::read(ask).await?.ok_or(FrameError::Eof)? {
+        BulkReply::Coming { token } => Ok(token),
+        other => Err(Failure::Refused(other)),
+    }
+}
+
+pub(super) async fn connect(ip: IpAddr, ports: &[u16]) -> io::Result<TcpStream> {
     let mut last = io::Error::from(io::ErrorKind::InvalidData);
     for port in ports.iter().take(MAX_PORTS) {
         match TcpStream::connect(SocketAddr::new(ip, *port)).await {

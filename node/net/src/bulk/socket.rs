@@ -38,12 +38,18 @@ pub(super) fn listen(at: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Sets a fresh connection up. Buffer sizes are left to the kernel, which fits them to the path.
-pub(super) fn prepare(tcp: TcpStream) -> io::Result<Socket> {
+pub(crate) fn settle(tcp: &TcpStream) -> io::Result<()> {
     use rustix::net::sockopt;
     tcp.set_nodelay(true)?;
-    sockopt::set_socket_keepalive(&tcp, true)?;
-    sockopt::set_tcp_keepidle(&tcp, IDLE)?;
-    sockopt::set_tcp_keepintvl(&tcp, ASK_AGAIN)?;
-    sockopt::set_tcp_keepcnt(&tcp, ASKED)?;
+    sockopt::set_socket_keepalive(tcp, true)?;
+    sockopt::set_tcp_keepidle(tcp, IDLE)?;
+    sockopt::set_tcp_keepintvl(tcp, ASK_AGAIN)?;
+    sockopt::set_tcp_keepcnt(tcp, ASKED)?;
+    Ok(())
+}
+
+/// Sets a fresh connection of ours up, to be read through a buffer.
+pub(super) fn prepare(tcp: TcpStream) -> io::Result<Socket> {
+    settle(&tcp)?;
     Ok(BufReader::with_capacity(READ, tcp))
 }

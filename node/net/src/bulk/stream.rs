@@ -18,6 +18,11 @@ use tokio_rustls::TlsStream;
 pub enum BulkPath {
     /// A TCP connection of its own, encrypted with TLS 1.3.
     Direct,
+    /// The same, through a relay that passes its bytes on and cannot read them.
+    Relayed {
+        /// Which relay.
+        relay: NodeId,
+    },
     /// A stream of the mesh.
     Mesh {
         /// Whether the mesh connection goes through a relay.
@@ -34,6 +39,7 @@ enum Io {
     Direct {
         // Boxed, both: the state of TLS is some kilobytes and streams are moved about.
         tls: Box<TlsStream<Socket>>,
+        via: Option<NodeId>,
         quota: Option<Quota>,
         /// An error met behind bytes that had to be handed out first.
         broken: Option<io::Error>,
@@ -109,6 +115,7 @@ impl BulkStream {
         Ok(Self {
             io: Io::Direct {
                 tls,
+                via: None,
                 quota: None,
                 broken: None,
             },
@@ -117,6 +124,14 @@ impl BulkStream {
             link,
             shared: Arc::clone(shared),
         })
+    }
+
+    /// Notes the relay it goes through.
+    pub(crate) fn through(mut self, relay: Option<NodeId>) -> Self {
+        if let Io::Direct { via, .. } = &mut self.io {
+            *via = relay;
+        }
+        self
     }
 
     /// Counts the stream against its peer's quota while it lives.
@@ -143,9 +158,10 @@ impl BulkStream {
     #[must_use]
     pub fn path(&self) -> BulkPath {
         match &self.io {
-            Io::Direct { .. } => BulkPath::Direct,
+            Io::Direct { via: None, .. } => BulkPath::Direct,
+            Io::Direct { via: Some(relay), .. } => BulkPath::Relayed { relay: *relay },
             Io::Mesh(stream) => BulkPath::Mesh {
-                relayed: stream.remote_ip().is_none(),
+                relayed: stream.via().is_some(),
             },
         }
     }

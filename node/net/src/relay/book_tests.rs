@@ -105,7 +105,7 @@ fn nobody_hoards_circuits() {
     assert_eq!(connect(&mut book, at(0), 7, 2), Err(Refusal::Circuits), "in all");
     book.end(first);
     connect(&mut book, at(0), 7, 2).unwrap();
-    book.drain();
+    book.drain(true);
     book.end(CircuitId(2));
     assert_eq!(connect(&mut book, at(0), 7, 2), Err(Refusal::Draining));
     assert_eq!(

@@ -17,13 +17,13 @@ const AT_REST: usize = 2 << 10;
 /// So many small pieces in a row say that the bulk is over.
 const SMALL_IN_A_ROW: u8 = 8;
 /// An end that takes no byte for this long is given up.
-const STALLED: Duration = Duration::from_secs(60);
+pub(super) const STALLED: Duration = Duration::from_secs(60);
 /// After one end has said its last byte the other one has this long for its own.
-const LINGER: Duration = Duration::from_secs(30);
+pub(super) const LINGER: Duration = Duration::from_secs(30);
 
 /// Why one way has ended before its reader said so.
 #[derive(Debug, thiserror::Error)]
-enum Broken {
+pub(super) enum Broken {
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("{0}")]
@@ -65,7 +65,7 @@ pub(super) async fn carry(desk: &Arc<Desk>, id: CircuitId, opener: NetStream, en
 }
 
 /// Waits until a circuit's time, or the patience with its silence, is over.
-async fn lapsed(desk: &Desk, id: CircuitId) -> Cut {
+pub(super) async fn lapsed(desk: &Desk, id: CircuitId) -> Cut {
     loop {
         let Some(until) = desk.book().until(id) else {
             return Cut::Gone;

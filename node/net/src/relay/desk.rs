@@ -4,6 +4,7 @@ use super::{
     book::Book,
     limits::{CircuitView, RelayCounts, RelayLimits, RelayLoad, RelayPeer},
     serve,
+    splice::Pipes,
     terms::CircuitId,
     wire::HOP,
 };
@@ -11,6 +12,7 @@ use crate::{error::NetError, handle::NetHandle, registry::ProtocolPolicy, stream
 use hive_protocol::ids::NodeId;
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -41,6 +43,7 @@ pub(crate) struct Desk {
     cut: Mutex<CancellationToken>,
     /// Told at the end of each circuit.
     ended: Notify,
+    pub(super) pipes: Pipes,
 }
 
 fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -82,6 +85,14 @@ impl Desk {
         there
     }
 
+    /// Where the connection a node has reserved on goes to; none when it has gone.
+    pub(super) fn whereabouts(&self, node: NodeId) -> Option<IpAddr> {
+        if !self.present(node) {
+            return None;
+        }
+        lock(&self.alive).get(&node).and_then(Alive::remote)
+    }
+
     /// Forgets reservations that have run out or whose connection is gone.
     pub(super) fn sweep(&self) {
         let mut book = self.book();
@@ -96,7 +107,7 @@ impl Desk {
     }
 
     /// A place for one more request of this node; none when it has too many under way.
-    pub(super) fn place(self: &Arc<Self>, node: NodeId) -> Option<Asking> {
+    pub(super) fn asking(self: &Arc<Self>, node: NodeId) -> Option<Asking> {
         let mut asking = lock(&self.asking);
         let count = asking.entry(node).or_default();
         if *count >= MAX_ASKING_PER_PEER {
@@ -236,7 +247,9 @@ impl NetHandle {
             stopped: CancellationToken::new(),
             cut: Mutex::default(),
             ended: Notify::new(),
+            pipes: Pipes::default(),
         });
+        self.shared.bulk.relays(&desk);
         tokio::spawn(serve::serve(Arc::clone(&desk), inbound));
         Ok(Relay(desk))
     }

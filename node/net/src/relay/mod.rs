@@ -5,11 +5,14 @@ mod bucket;
 mod copy;
 mod desk;
 mod limits;
+mod meet;
 mod serve;
+mod splice;
 mod terms;
 mod users;
 mod views;
 pub(crate) mod wire;
 
+pub(crate) use desk::Desk;
 pub use desk::Relay;
 pub use limits::{CircuitView, RelayCounts, RelayLimits, RelayLoad, RelayPeer};

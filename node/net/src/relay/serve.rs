@@ -50,7 +50,7 @@ pub(super) async fn serve(desk: Arc<Desk>, mut inbound: Inbound) {
             }
         };
         // A node that asks much at a time is turned away before it can take the places of others.
-        let mine = desk.place(node);
+        let mine = desk.asking(node);
         let place = Arc::clone(&places).try_acquire_owned();
         let (Some(mine), Ok(place)) = (mine, place) else {
             let _ = desk.book().overrun();

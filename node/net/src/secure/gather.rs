@@ -162,7 +162,7 @@ mod tests {
         for _ in 0..3 {
             gather.write_all(&[1; 12]).await.unwrap();
             gather.write_all(&[2; 16_384]).await.unwrap();
-            gather.flush().await.unwrap();
+            AsyncWriteExt::flush(&mut gather).await.unwrap();
         }
         assert_eq!(gather.io.writes.len(), 0, "nothing has left yet");
         let waker = noop_waker();
@@ -172,8 +172,8 @@ mod tests {
         assert_eq!(gather.io.flushed, 3 * 16_396);
         // A second flush in a row is one that is meant.
         gather.write_all(&[3; 100]).await.unwrap();
-        gather.flush().await.unwrap();
-        gather.flush().await.unwrap();
+        AsyncWriteExt::flush(&mut gather).await.unwrap();
+        AsyncWriteExt::flush(&mut gather).await.unwrap();
         assert_eq!(gather.io.flushed, 3 * 16_396 + 100);
         assert_eq!(gather.buffer.capacity(), 0, "at rest nothing is held");
     }

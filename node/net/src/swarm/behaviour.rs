@@ -1,12 +1,11 @@
 //! The behaviours of a node and the bounds each is given.
 
-use super::{gated::Gated, streams::Streams};
+use super::{doors::Doors, gated::Gated, on_heap::OnHeap, streams::Streams};
 use crate::{config::Config, error::NetError, event::Topic, handle::Shared};
 use hive_protocol::ids::NetworkId;
 use libp2p::{
     PeerId, StreamProtocol,
     connection_limits::{self, ConnectionLimits},
-    dcutr,
     gossipsub::{self, IdentTopic, MessageAuthenticity, MessageId, ValidationMode},
     identify,
     identity::Keypair,
@@ -70,9 +69,14 @@ pub(crate) type Gossip =
     gossipsub::Behaviour<gossipsub::IdentityTransform, gossipsub::WhitelistSubscriptionFilter>;
 pub(crate) type Kad = kad::Behaviour<MemoryStore>;
 
-/// All behaviours. The limits come first: they refuse before the others have made anything.
+/// What a node's swarm does, with the handlers of each connection on the heap.
+pub(crate) type Behaviour = OnHeap<Parts>;
+pub(crate) use PartsEvent as BehaviourEvent;
+
+/// All behaviours. The doors and limits come first: they refuse before the others have made anything.
 #[derive(NetworkBehaviour)]
-pub(crate) struct Behaviour {
+pub(crate) struct Parts {
+    pub doors: Doors,
     limits: connection_limits::Behaviour,
     memory: memory_connection_limits::Behaviour,
     pub streams: Streams,
@@ -81,8 +85,6 @@ pub(crate) struct Behaviour {
     pub relay: relay::client::Behaviour,
     pub kad: Gated<Kad>,
     pub gossip: Gated<Gossip>,
-    /// Finds a direct way to members that are connected through a relay.
-    pub punch: Gated<dcutr::Behaviour>,
 }
 
 impl Behaviour {
@@ -94,20 +96,24 @@ impl Behaviour {
     ) -> Result<Self, NetError> {
         let limits = &config.limits;
         let bounds = ConnectionLimits::default()
-            .with_max_pending_incoming(Some(limits.pending))
             .with_max_pending_outgoing(Some(limits.pending))
             .with_max_established(Some(limits.connections))
             .with_max_established_per_peer(Some(limits.per_peer));
         let me = key.public().to_peer_id();
         let version: String = config.version.chars().take(32).collect();
-        Ok(Self {
+        let places = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+        // An eighth of all connections is kept for those this node makes itself.
+        let inbound = places(limits.connections - limits.connections / 8);
+        Ok(OnHeap(Parts {
+            doors: Doors::new(places(limits.pending), inbound),
             limits: connection_limits::Behaviour::new(bounds),
             memory: memory_connection_limits::Behaviour::with_max_bytes(limits.memory_bytes),
             streams: Streams::new(shared),
             identify: identify::Behaviour::new(
                 identify::Config::new("/hive/1".to_owned(), key.public())
                     .with_agent_version(format!("hivenode/{version}"))
-                    .with_push_listen_addr_updates(true)
+                    // What is told, and when, is decided in on_reach.rs.
+                    .with_hide_listen_addrs(true)
                     // We keep our own address book, with our own rules.
                     .with_cache_size(0),
             ),
@@ -119,8 +125,7 @@ impl Behaviour {
             kad: Gated::new(kad(config, me)?),
             relay,
             gossip: Gated::new(gossip(config.network, key)?),
-            punch: Gated::new(dcutr::Behaviour::new(me)),
-        })
+        }))
     }
 }
 

@@ -3,31 +3,49 @@
 //! One file for each source of events (`on_*.rs`), each an `impl Node`. State that outlives an event is in the
 //! table (connected peers), the book (addresses), the waiting room (who waits for a connection) and the queries.
 
+mod alarms;
+mod attempts;
 mod behaviour;
 mod book;
+mod candidates;
+mod dialing;
+mod doors;
 mod gated;
 mod greeting;
+mod guard;
 mod listen;
 mod on_bulk;
 mod on_command;
 mod on_connection;
 mod on_gate;
 mod on_gossip;
+mod on_heap;
 mod on_identify;
 mod on_kad;
 mod on_ping;
+mod on_probe;
+mod on_punch;
+mod on_reach;
 mod on_relay;
 mod on_stream;
 mod on_tick;
+mod on_trace;
+mod pace;
+mod punch_wire;
+mod punches;
+mod security;
 mod stream_handler;
 mod streams;
 mod table;
 mod transport;
+mod views;
 mod waiting;
 
 pub use behaviour::{MAX_GOSSIP, MAX_PROVIDERS};
+pub use guard::MAX_PROTECTED;
 pub(crate) use listen::explain;
 pub use on_relay::MAX_RELAYS;
+pub(crate) use transport::{Base, direct};
 
 use crate::{
     bulk,
@@ -38,6 +56,7 @@ use crate::{
     event::{EVENT_QUEUE, NetEvent, NetEvents},
     gate::Gate,
     handle::{COMMAND_QUEUE, Command, NetHandle, SHUTDOWN_TIMEOUT, Shared},
+    reach,
 };
 use behaviour::{Behaviour, BehaviourEvent};
 use futures::StreamExt;
@@ -48,12 +67,14 @@ use on_kad::Query;
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Outcomes of gate exchanges not yet taken; a task waits when it is full.
 const GATE_QUEUE: usize = 64;
+/// Words of talks and probes not yet taken; a task waits when it is full.
+const TALK_QUEUE: usize = 64;
 /// Deadlines are looked at this often: the shortest is seconds.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -75,12 +96,34 @@ pub(crate) struct Node {
     queries: HashMap<QueryId, Query>,
     /// Members that have not told their topics, and what was done about it; bounded in greeting.rs.
     ungreeted: greeting::Ungreeted,
+    /// Bounded in pace.rs.
+    pace: pace::Pace,
     unseen: on_bulk::Unseen,
     /// Relays through which this node is or wants to be reachable; bounded in on_relay.rs.
     relays: on_relay::Relays,
+    /// What is seen of this node from outside; bounded in on_reach.rs.
+    reaching: on_reach::Reaching,
+    /// Where this node listens, for whoever opens ports at routers.
+    ports: watch::Sender<Vec<String>>,
+    /// Dials and punches to be made at a time. Bounded in alarms.rs.
+    alarms: alarms::Alarms,
+    /// Where others see this node.
+    candidates: candidates::Candidates,
+    punches: punches::Punches,
+    traces: on_trace::Traces,
+    log: attempts::Log,
+    guard: guard::Guard,
+    talks: mpsc::Sender<Talk>,
     /// Events the owner has not room for yet; at [`EVENT_QUEUE`] the swarm is not driven.
     outbox: VecDeque<NetEvent>,
     gates: mpsc::Sender<GateDone>,
+}
+
+/// What tasks of the loop's own tell it.
+#[derive(Debug)]
+enum Talk {
+    Punch(on_punch::PunchTalk),
+    Sign(on_probe::Sign),
 }
 
 /// Starts a node's network inside the current tokio runtime and returns when it listens.
@@ -90,15 +133,19 @@ pub(crate) struct Node {
 pub async fn spawn(config: Config) -> Result<(NetHandle, NetEvents), NetError> {
     init_crypto()?;
     let me = NodeId(config.secret.public());
-    let addrs = listen::addresses(&config.listen)?;
+    let addrs = listen::addresses(&config)?;
     let shared = Arc::new(Shared::default());
     let key = transport::keypair(&config)?;
-    let mut swarm = transport::build(&config, key.clone(), Arc::clone(&shared))?;
+    let mut swarm = transport::build(&config, &key, Arc::clone(&shared))?;
+    let prober = reach::Prober::new(&config, &key, Arc::clone(&shared.reach.sent))?;
     let listening = listen::start(&mut swarm, &addrs).await?;
     bulk::start(&shared, config.bulk, listen::ips(&addrs), &key).await?;
 
     let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
     let (gates, gate_queue) = mpsc::channel(GATE_QUEUE);
+    let (talks, talk_queue) = mpsc::channel(TALK_QUEUE);
+    let wishes = shared.registry.serve(punch_wire::PROTOCOL, on_punch::POLICY)?;
+    tokio::spawn(on_punch::take_wishes(wishes, talks.clone()));
     let (events, receiver) = mpsc::channel(EVENT_QUEUE);
     let mut node = Node {
         me,
@@ -114,16 +161,27 @@ pub async fn spawn(config: Config) -> Result<(NetHandle, NetEvents), NetError> {
         held: BTreeMap::new(),
         queries: HashMap::new(),
         ungreeted: greeting::Ungreeted::default(),
+        pace: pace::Pace::default(),
         unseen: on_bulk::Unseen::new(),
         relays: on_relay::Relays::default(),
+        reaching: on_reach::Reaching::default(),
+        ports: watch::channel(Vec::new()).0,
+        alarms: alarms::Alarms::default(),
+        candidates: candidates::Candidates::default(),
+        punches: punches::Punches::default(),
+        traces: BTreeMap::new(),
+        log: attempts::Log::default(),
+        guard: guard::Guard::new(config.direct),
+        talks,
         outbox: VecDeque::new(),
         gates,
     };
     for addr in listening {
         node.on_listening(&addr, true);
     }
-    tokio::spawn(node.run(command_queue, gate_queue, events));
+    tokio::spawn(node.run(command_queue, gate_queue, talk_queue, events));
     let handle = NetHandle { me, commands, shared };
+    reach::start(&handle, prober)?;
     Ok((handle, NetEvents { receiver }))
 }
 
@@ -132,11 +190,15 @@ impl Node {
         mut self,
         mut commands: mpsc::Receiver<Command>,
         mut gates: mpsc::Receiver<GateDone>,
+        mut talks: mpsc::Receiver<Talk>,
         events: mpsc::Sender<NetEvent>,
     ) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut feel = tokio::time::interval(on_probe::FEEL_EVERY);
+        feel.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let done = loop {
+            let alarm = self.alarms.next().map(tokio::time::Instant::from_std);
             let room = self.outbox.len() < EVENT_QUEUE;
             tokio::select! {
                 place = events.reserve(), if !self.outbox.is_empty() => match (place, self.outbox.pop_front()) {
@@ -150,7 +212,13 @@ impl Node {
                     None => break None,
                 },
                 Some(outcome) = gates.recv() => self.on_gate(outcome),
+                Some(talk) = talks.recv() => match talk {
+                    Talk::Punch(talk) => self.on_punch(talk),
+                    Talk::Sign(sign) => self.on_sign(sign),
+                },
+                () = wait_until(alarm), if alarm.is_some() => self.on_alarms(),
                 _ = tick.tick() => self.on_tick(),
+                _ = feel.tick() => self.feel(Instant::now()),
                 event = self.swarm.select_next_some(), if room => self.on_swarm(event),
             }
         };
@@ -165,8 +233,20 @@ impl Node {
             SwarmEvent::Behaviour(BehaviourEvent::Identify(event)) => self.on_identify(event),
             SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.on_ping(event),
             SwarmEvent::Behaviour(BehaviourEvent::Relay(event)) => self.on_relay(&event),
-            SwarmEvent::Behaviour(BehaviourEvent::Punch(event)) => self.on_punch(&event),
             event => self.on_connection(event),
+        }
+    }
+
+    /// Does what is due.
+    fn on_alarms(&mut self) {
+        let now = Instant::now();
+        while let Some(alarm) = self.alarms.take(now) {
+            match alarm {
+                alarms::Alarm::Circuits(peer) => self.circuits_due(peer),
+                alarms::Alarm::Punch(peer, step) => self.punch_step(peer, step),
+                alarms::Alarm::Verdict(peer, connection) => self.verdict(peer, connection),
+                alarms::Alarm::Trace(peer) => self.look_at_trace(peer, true),
+            }
         }
     }
 
@@ -200,5 +280,12 @@ impl Node {
         if let Some(reply) = reply {
             let _ = reply.send(Ok(()));
         }
+    }
+}
+
+async fn wait_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }

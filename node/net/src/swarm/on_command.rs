@@ -3,19 +3,13 @@
 use super::{Node, behaviour::mode, stream_handler::OpenRequest, table::Stage, waiting::FULL};
 use crate::{
     error::{NetError, RefusedBy},
-    event::{Admission, NetEvent},
+    event::Admission,
     handle::{Command, Reply},
     names,
     stream::NetStream,
 };
 use hive_protocol::{ids::NodeId, join};
-use libp2p::{
-    PeerId,
-    swarm::{
-        DialError,
-        dial_opts::{DialOpts, PeerCondition},
-    },
-};
+use libp2p::PeerId;
 
 /// Addresses taken from one command.
 const MAX_ADDRS: usize = 16;
@@ -51,8 +45,23 @@ impl Node {
                 }
             }
             Command::Peers { reply } => {
-                let _ = reply.send(Ok(self.table.views()));
+                let _ = reply.send(Ok(self.peer_views()));
             }
+            Command::Path { node, reply } => {
+                let _ = reply.send(self.path_view(node));
+            }
+            Command::Paths { reply } => {
+                let _ = reply.send(Ok(self.path_views()));
+            }
+            Command::Attempts { node, reply } => {
+                let _ = reply.send(self.peer(node).map(|peer| self.log.of(&peer)));
+            }
+            Command::Trace { node, addrs, reply } => self.trace(node, &addrs, reply),
+            Command::Punch { node, reply } => {
+                let _ = reply.send(self.punch_now(node));
+            }
+            Command::Protect { nodes } => self.protect(nodes),
+            Command::AllowDirect { nodes } => self.allow_direct(nodes),
             Command::Publish { topic, bytes, reply } => {
                 let _ = reply.send(self.publish(topic, bytes));
             }
@@ -74,6 +83,8 @@ impl Node {
                 let kad = self.swarm.behaviour_mut().kad.inner();
                 kad.set_mode(Some(mode(server)));
             }
+            Command::SetPublished { addrs } => self.publish_addrs(addrs),
+            Command::Tell { event } => self.tell(*event),
             Command::Shutdown { reply } => {
                 // Taken by the loop itself.
                 let _ = reply.send(Ok(()));
@@ -92,7 +103,7 @@ impl Node {
         names::peer_id(node)
     }
 
-    fn learn(&mut self, peer: PeerId, addrs: &[String]) {
+    pub(super) fn learn(&mut self, peer: PeerId, addrs: &[String]) {
         let usable = addrs
             .iter()
             .take(MAX_ADDRS)
@@ -176,40 +187,6 @@ impl Node {
         self.swarm.behaviour_mut().streams.open(peer, id, request);
     }
 
-    /// Makes sure that a connection is there or under way; whoever waits is told when that fails.
-    pub(super) fn connect(&mut self, peer: PeerId, node: NodeId) {
-        if self.table.get(&peer).is_some() || self.waiting.dialing(&peer) {
-            return;
-        }
-        let opts = DialOpts::peer_id(peer)
-            // Not "and not dialing": the hash table may be dialing an old address while we know a new one.
-            .condition(PeerCondition::Disconnected)
-            .addresses(self.book.get(&peer).to_vec())
-            .extend_addresses_through_behaviour()
-            .build();
-        let id = opts.connection_id();
-        match self.swarm.dial(opts) {
-            Ok(()) => self.waiting.dialed(peer, id),
-            Err(DialError::DialPeerConditionFalse(_)) => {}
-            Err(DialError::NoAddresses) => {
-                let error = NetError::NoAddress { node };
-                self.waiting.take(&peer).fail(&error);
-            }
-            Err(e) => self.unreachable(peer, node, &e),
-        }
-    }
-
-    /// Tells whoever waits, and the owner, that a dial came to nothing.
-    pub(super) fn unreachable(&mut self, peer: PeerId, node: NodeId, error: &DialError) {
-        let reasons = reasons(error);
-        let waiters = self.waiting.take(&peer);
-        waiters.fail(&NetError::Unreachable {
-            node,
-            reasons: reasons.clone(),
-        });
-        self.tell(NetEvent::DialFailed { node, reasons });
-    }
-
     fn regate(&mut self, node: NodeId, reply: Reply<Admission>) {
         let found = self.peer(node).and_then(|peer| {
             let best = self.table.preferred(&peer);
@@ -271,32 +248,4 @@ fn not_member(node: NodeId, stage: &Stage) -> NetError {
         code: code.to_owned(),
         detail: detail.to_owned(),
     }
-}
-
-/// A dial error as one line for each address tried.
-pub(super) fn reasons(error: &DialError) -> Vec<String> {
-    match error {
-        DialError::Transport(tried) => tried
-            .iter()
-            .map(|(addr, e)| format!("{addr}: {}", innermost(e)))
-            .collect(),
-        DialError::WrongPeerId { obtained, address } => vec![match names::node_id(obtained) {
-            Some(node) => format!("{address}: another node answers there: {node}"),
-            None => format!("{address}: something else answers there: {obtained}"),
-        }],
-        DialError::LocalPeerId { address } => vec![format!("{address}: that is this node itself")],
-        DialError::NoAddresses => vec!["no address known".to_owned()],
-        DialError::Denied { cause } => vec![format!("this node's own limit: {}", innermost(cause))],
-        DialError::Aborted => vec!["the dial was given up".to_owned()],
-        DialError::DialPeerConditionFalse(_) => vec!["already connected".to_owned()],
-    }
-}
-
-/// The cause at the bottom of a chain: the layers above say nothing a person can use.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }

@@ -3,12 +3,19 @@
 use super::{
     Node,
     behaviour::BehaviourEvent,
-    table::{Connection, Stage},
+    dialing::reasons,
+    table::{Connection, Stage, is_loopback},
 };
-use crate::{counters::count, error::NetError, event::NetEvent, names, stream::StreamCount};
+use crate::{
+    counters::count,
+    error::NetError,
+    event::{NetEvent, Transport},
+    names,
+    stream::StreamCount,
+};
 use libp2p::{
     Multiaddr, PeerId,
-    core::ConnectedPoint,
+    core::{ConnectedPoint, Endpoint},
     swarm::{ConnectionError, ConnectionId, DialError, SwarmEvent},
 };
 use std::{sync::PoisonError, time::Instant};
@@ -76,9 +83,22 @@ impl Node {
             self.swarm.close_connection(id);
             return;
         };
-        let dialer = endpoint.is_dialer();
-        let remote = names::ip(&addr);
+        if self.traced(peer, id) || (transport != Transport::Relay && !self.may_be_direct(&node)) {
+            self.waiting.dial_ended(id);
+            self.swarm.close_connection(id);
+            return;
+        }
+        // In a punch both sides dial; who is the dialer was agreed on.
+        let ordinary = |role: &Endpoint| role.is_dialer();
+        let dialer =
+            matches!(endpoint, ConnectedPoint::Dialer { role_override, .. } if ordinary(role_override));
+        let (remote, via) = (names::ip(&addr), names::relay_of(&addr));
+        if let Some(ip) = remote {
+            self.shared.bulk.linked(node, ip);
+        }
         self.waiting.dial_ended(id);
+        let seen_at = addr.clone();
+        self.arrived(peer, node, id, &addr, endpoint);
         self.table.add(
             peer,
             node,
@@ -88,12 +108,20 @@ impl Node {
                 transport,
                 dialer,
                 since: Instant::now(),
-                streams: StreamCount::to(remote),
+                streams: StreamCount::to(remote, transport, via),
                 rtt: None,
                 failed_pings: 0,
                 gating: 0,
+                greeted: dialer,
+                suspect: false,
+                probed: None,
+                dead: false,
             },
         );
+        if dialer {
+            self.waiting.reached(&peer);
+        }
+        self.log.connected(peer, id, &seen_at, endpoint.is_listener());
         if self.waiting.any(&peer)
             && let Some(known) = self.table.get_mut(&peer)
         {
@@ -103,21 +131,42 @@ impl Node {
             self.start_gate(peer, id);
         }
         self.relay_is_back(peer);
+        self.connection_counts(peer);
+    }
+
+    /// A connection can be used, or has begun to be: what follows for the way to its peer.
+    pub(super) fn connection_counts(&mut self, peer: PeerId) {
+        let Some(known) = self.table.get(&peer) else {
+            return;
+        };
+        if known.is_direct() {
+            self.punched(peer);
+            self.look_at_trace(peer, false);
+        } else {
+            self.consider_punch(peer);
+        }
+        self.look_at_path(peer);
     }
 
     fn closed(&mut self, peer: PeerId, id: ConnectionId, cause: Option<ConnectionError>) {
         count(&self.shared.tally.connections_closed);
-        let Some(gone) = self.table.remove(&peer, id) else {
-            return;
-        };
-        self.held.remove(&peer);
-        let node = gone.node;
-        self.shared.bulk.unlinked(node);
+        self.left(id);
         let cause = match cause {
             None => "closed by this node".to_owned(),
             Some(ConnectionError::IO(e)) => e.to_string(),
             Some(ConnectionError::KeepAliveTimeout) => "idle".to_owned(),
         };
+        self.candidates.gone(id);
+        self.log.lost(&peer, id, &cause);
+        let missed = self.table.get(&peer).is_some_and(|known| known.misses(id));
+        let Some(gone) = self.table.remove(&peer, id) else {
+            // There are others: back to a relay, or to punching.
+            self.connection_counts(peer);
+            return;
+        };
+        self.held.remove(&peer);
+        let node = gone.node;
+        self.shared.bulk.unlinked(node);
         self.waiting.take(&peer).fail(&NetError::Lost {
             node,
             detail: cause.clone(),
@@ -129,7 +178,7 @@ impl Node {
                 cause,
             });
         }
-        if self.ungreeted.redial(&peer) {
+        if self.ungreeted.redial(&peer) || missed {
             self.connect(peer, node);
         }
     }
@@ -142,16 +191,19 @@ impl Node {
         count(&self.shared.tally.dials_failed);
         let Some(peer) = peer else { return };
         tracing::debug!(%peer, %error, "a dial failed");
-        if !ours || self.table.get(&peer).is_some() {
-            return;
-        }
-        if let Some(node) = names::node_id(&peer) {
-            self.unreachable(peer, node, error);
+        self.log.dial_failed(peer, id, error);
+        self.trace_failed(peer, id, error);
+        self.punches.dial_ended(&peer, id, reasons(error).join("; "));
+        if ours {
+            self.dial_is_over(peer, error);
         }
     }
 
     /// Takes note of where this node listens, QUIC first.
     pub(super) fn on_listening(&mut self, addr: &Multiaddr, here: bool) {
+        if !names::dialable(addr) {
+            return;
+        }
         let text = addr.to_string();
         {
             let mut listen = self.shared.listen.write().unwrap_or_else(PoisonError::into_inner);
@@ -161,7 +213,7 @@ impl Node {
                 listen.sort_by_key(|a| !a.contains("/quic-v1"));
             }
         }
-        // What we listen on is what we tell identify and the hash table, whether or not it is reachable.
+        self.interfaces_changed(addr);
         self.tell(if here {
             NetEvent::Listening { addr: text }
         } else {
@@ -174,12 +226,4 @@ impl Node {
     pub(super) fn believable(addr: &Multiaddr, seen_from: &Multiaddr) -> bool {
         names::dialable(addr) && (!is_loopback(addr) || is_loopback(seen_from))
     }
-}
-
-fn is_loopback(addr: &Multiaddr) -> bool {
-    addr.iter().any(|part| match part {
-        libp2p::multiaddr::Protocol::Ip4(ip) => ip.is_loopback(),
-        libp2p::multiaddr::Protocol::Ip6(ip) => ip.is_loopback(),
-        _ => false,
-    })
 }

@@ -60,8 +60,12 @@ impl Node {
             return;
         }
         on.gating = on.gating.saturating_add(1);
+        let first = !std::mem::replace(&mut on.greeted, true);
         let stream = NetStream::new(stream, node, member::PROTOCOL, on.streams.enter(), None);
         self.talk(peer, connection, async move { Ok(stream) });
+        if first {
+            self.connection_counts(peer);
+        }
     }
 
     fn talk(
@@ -71,7 +75,7 @@ impl Node {
         stream: impl Future<Output = Result<NetStream, String>> + Send + 'static,
     ) {
         let (gate, gates) = (Arc::clone(&self.gate), self.gates.clone());
-        let mut listen = self.shared.listen_addrs();
+        let mut listen = self.shared.told_addrs();
         listen.truncate(MAX_ADDRS);
         tokio::spawn(async move {
             let outcome = match stream.await {
@@ -164,7 +168,6 @@ impl Node {
             let behaviour = self.swarm.behaviour_mut();
             behaviour.kad.admit(peer);
             behaviour.gossip.admit(peer);
-            behaviour.punch.admit(peer);
             if let Some(hello) = hello {
                 let said = hello.listen.iter().filter_map(|a| names::address(a).ok());
                 let said = said.filter(|a| Self::believable(a, &addr));
@@ -179,6 +182,7 @@ impl Node {
                 }
             }
             self.route(peer);
+            self.connection_counts(peer);
         } else {
             tracing::debug!(?node, ?admission, "not a member here");
             if first || was_member {

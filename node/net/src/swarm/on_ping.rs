@@ -19,6 +19,7 @@ impl Node {
             Ok(rtt) => {
                 on.rtt = Some(rtt);
                 on.failed_pings = 0;
+                on.streams.pulse().heard();
             }
             Err(Failure::Unsupported) => {}
             Err(failure) => {

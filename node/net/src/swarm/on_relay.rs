@@ -1,4 +1,4 @@
-//! Being reachable through relays, and finding direct ways past them.
+//! Being reachable through relays.
 //!
 //! The relay client renews a reservation by itself but says nothing when it is lost, and a listener may close without
 //! naming its addresses (libp2p issues 6141, 6165): so every wish is watched here by its listener's id and by the time
@@ -7,7 +7,7 @@
 use super::Node;
 use crate::{counters::count, error::NetError, handle::Reply, names};
 use hive_protocol::ids::NodeId;
-use libp2p::{Multiaddr, PeerId, core::transport::ListenerId, dcutr, multiaddr::Protocol, relay::client};
+use libp2p::{Multiaddr, PeerId, core::transport::ListenerId, multiaddr::Protocol, relay::client};
 use std::{
     collections::BTreeMap,
     io,
@@ -49,6 +49,11 @@ struct Wish {
 pub(super) struct Relays(BTreeMap<PeerId, Wish>);
 
 impl Relays {
+    /// Whether this node wants to be reachable through this peer.
+    pub(super) fn wished(&self, peer: &PeerId) -> bool {
+        self.0.contains_key(peer)
+    }
+
     fn by_listener(&mut self, id: ListenerId) -> Option<&mut Wish> {
         self.0.values_mut().find(|wish| wish.listener == Some(id))
     }
@@ -252,16 +257,6 @@ impl Node {
                 count(&self.shared.tally.circuits_opened);
             }
         }
-    }
-
-    /// What hole punching says. Whether there is a direct way is seen by the connections, not here: this event may
-    /// speak of failure while a direct connection stands, or not come at all.
-    pub(super) fn on_punch(&mut self, event: &dcutr::Event) {
-        count(match event.result {
-            Ok(_) => &self.shared.tally.punches_done,
-            Err(_) => &self.shared.tally.punches_failed,
-        });
-        tracing::debug!(peer = %event.remote_peer_id, result = ?event.result, "hole punching");
     }
 }
 

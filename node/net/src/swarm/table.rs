@@ -1,18 +1,18 @@
 //! Connected peers: their connections, how far they are through the gate, and which connection is preferred.
 //!
-//! Of several connections both sides prefer the same one: a direct one, then one dialed by the smaller node id,
-//! then the oldest. The others are closed once nothing of ours runs on them.
+//! Of several connections both sides prefer the same one: one that answers, a direct one, then one dialed by the
+//! smaller node id, then the oldest. The others are closed once nothing of ours runs on them.
 
 use crate::{
-    event::{Admission, PeerView, Transport},
-    names,
+    event::{Admission, Transport},
+    path::Path,
     stream::StreamCount,
 };
 use hive_protocol::{
     ids::NodeId,
     member::{GATE_TIMEOUT, Hello},
 };
-use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
+use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, swarm::ConnectionId};
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -43,6 +43,14 @@ pub(crate) struct Connection {
     pub failed_pings: u32,
     /// Exchanges of the gate that run on it.
     pub gating: u8,
+    /// Whether the dialer has begun the gate on it: one that never does only wanted to know whether it gets in.
+    pub greeted: bool,
+    /// Whether it has stopped answering: the last choice, until it answers or is given up.
+    pub suspect: bool,
+    /// Whether it is being asked for a sign of life, and since when.
+    pub probed: Option<Instant>,
+    /// Whether it was given up because it did not answer.
+    pub dead: bool,
 }
 
 /// How far a peer is through the gate.
@@ -74,6 +82,8 @@ pub(crate) struct Peer {
     pub identified: Option<(Vec<Multiaddr>, bool)>,
     /// Whether somebody here asked for the connection (rather than the hash table's own dialing).
     pub wanted: bool,
+    /// The way to it that was told last, and since when it is that.
+    pub path: Option<(Path, Instant)>,
 }
 
 impl Peer {
@@ -98,7 +108,14 @@ impl Peer {
         let relayed = |c: &Connection| c.transport == Transport::Relay;
         self.connections
             .iter()
-            .min_by_key(|c| (relayed(c), !by_smaller(c), c.since))
+            .min_by_key(|c| (c.suspect, !c.greeted, relayed(c), !by_smaller(c), c.since))
+    }
+
+    /// Whether it is connected directly, by a connection that is not suspected to be dead.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.connections
+            .iter()
+            .any(|c| c.transport != Transport::Relay && c.greeted && !c.suspect)
     }
 
     /// Connections to be closed as duplicates now.
@@ -125,11 +142,22 @@ impl Peer {
             .collect()
     }
 
-    fn streams(&self) -> usize {
+    /// Whether this connection is the last and will be missed: it is in use and nobody here closes it on purpose, or
+    /// it was given up for dead.
+    pub(crate) fn misses(&self, id: ConnectionId) -> bool {
+        let last = self.connections.len() == 1;
+        last && self.is_member()
+            && self
+                .connections
+                .iter()
+                .any(|c| c.id == id && (c.dead || c.streams.get() > 0))
+    }
+
+    pub(crate) fn streams(&self) -> usize {
         self.connections.iter().map(|c| c.streams.get()).sum()
     }
 
-    fn since(&self) -> Option<Instant> {
+    pub(crate) fn since(&self) -> Option<Instant> {
         self.connections.iter().map(|c| c.since).min()
     }
 }
@@ -163,6 +191,7 @@ impl Table {
                 idle_since: since,
                 identified: None,
                 wanted: false,
+                path: None,
             })
             .connections
             .push(connection);
@@ -284,29 +313,19 @@ impl Table {
         idle.into_iter().take(excess).map(|(_, id)| id).collect()
     }
 
-    /// What the owner is shown.
-    pub(crate) fn views(&self) -> Vec<PeerView> {
-        self.peers
-            .values()
-            .filter_map(|peer| {
-                let best = peer.preferred(self.me)?;
-                Some(PeerView {
-                    node: peer.node,
-                    addr: best.addr.to_string(),
-                    direct: best.transport != Transport::Relay,
-                    relay: names::relay_of(&best.addr),
-                    transport: best.transport,
-                    dialer: best.dialer,
-                    rtt: best.rtt,
-                    since: peer.since()?,
-                    member: peer.is_member(),
-                    connections: peer.connections.len(),
-                    streams: peer.streams(),
-                    version: peer.hello.as_ref().map(|h| h.version.clone()),
-                })
-            })
-            .collect()
+    /// Every connected peer.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&PeerId, &Peer)> {
+        self.peers.iter()
     }
+}
+
+/// Whether an address is this machine's own, in any of its parts.
+pub(crate) fn is_loopback(addr: &Multiaddr) -> bool {
+    addr.iter().any(|part| match part {
+        Protocol::Ip4(ip) => ip.is_loopback(),
+        Protocol::Ip6(ip) => ip.is_loopback(),
+        _ => false,
+    })
 }
 
 #[cfg(test)]
@@ -328,6 +347,10 @@ mod tests {
             rtt: None,
             failed_pings: 0,
             gating: 0,
+            greeted: true,
+            suspect: false,
+            probed: None,
+            dead: false,
         }
     }
 
@@ -375,6 +398,24 @@ mod tests {
         let later = now + DUPLICATE_GRACE;
         assert_eq!(dialer.duplicates(later).len(), 1);
         assert!(other.duplicates(later).is_empty());
+    }
+
+    #[test]
+    fn what_does_not_answer_or_never_greeted_is_the_last_choice() {
+        let (now, peer) = (Instant::now(), PeerId::random());
+        let mut table = Table::new(SMALL);
+        for n in 0..3 {
+            table.add(peer, LARGE, connection(n, true, now));
+        }
+        let known = table.get_mut(&peer).unwrap();
+        known.connections[0].suspect = true;
+        known.connections[1].greeted = false;
+        known.connections[2].transport = Transport::Relay;
+        assert!(!known.is_direct());
+        assert_eq!(known.preferred(SMALL).unwrap().transport, Transport::Relay);
+        known.connections[0].suspect = false;
+        assert!(known.is_direct());
+        assert_eq!(known.preferred(SMALL).unwrap().id, ConnectionId::new_unchecked(0));
     }
 
     #[test]

@@ -1,11 +1,13 @@
-//! Who waits for a connection to a peer, or for its gate.
+//! Who waits for a connection to a peer, or for its gate, and the dials that are made for them.
 
 use crate::{error::NetError, event::Admission, handle::Reply, stream::NetStream};
 use libp2p::{PeerId, swarm::ConnectionId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Callers that may wait in all; more are told that this node is busy.
 const MAX_WAITING: usize = 1024;
+/// Lines kept of what the dials to one peer said: more than it has addresses that matter.
+const MAX_SAID: usize = 24;
 
 /// Callers waiting for one peer.
 #[derive(Default)]
@@ -37,6 +39,10 @@ pub(crate) struct WaitingRoom {
     peers: BTreeMap<PeerId, Waiters>,
     /// Dials under way on behalf of those who wait; bounded by the limit of pending connections.
     dials: BTreeMap<ConnectionId, PeerId>,
+    /// Peers with ways through relays that are not dialed yet; each has a dial above or an alarm.
+    held_back: BTreeSet<PeerId>,
+    /// What dials that failed said, while others to the same peer are under way.
+    said: BTreeMap<PeerId, Vec<String>>,
 }
 
 impl WaitingRoom {
@@ -45,9 +51,42 @@ impl WaitingRoom {
         self.dials.insert(id, peer);
     }
 
-    /// Whether such a dial is under way.
+    /// Whether such a dial is under way, or yet to be made.
     pub(crate) fn dialing(&self, peer: &PeerId) -> bool {
-        self.dials.values().any(|p| p == peer)
+        self.held_back.contains(peer) || self.dials.values().any(|p| p == peer)
+    }
+
+    /// Notes that ways through relays are to be dialed later.
+    pub(crate) fn hold_back(&mut self, peer: PeerId) {
+        self.held_back.insert(peer);
+    }
+
+    /// Notes that they are dialed now, or not needed; says whether they were still to be.
+    pub(crate) fn let_go(&mut self, peer: &PeerId) -> bool {
+        self.held_back.remove(peer)
+    }
+
+    /// Keeps what a dial that failed said, until the last one to that peer fails or one succeeds.
+    pub(crate) fn said(&mut self, peer: PeerId, lines: Vec<String>) {
+        let all = self.said.entry(peer).or_default();
+        all.extend(lines);
+        all.truncate(MAX_SAID);
+    }
+
+    /// Takes what all dials to a peer said.
+    pub(crate) fn all_said(&mut self, peer: &PeerId) -> Vec<String> {
+        self.said.remove(peer).unwrap_or_default()
+    }
+
+    /// Everybody who is being dialed.
+    pub(crate) fn dialed_peers(&self) -> impl Iterator<Item = PeerId> + '_ {
+        self.dials.values().chain(&self.held_back).copied()
+    }
+
+    /// A connection to a peer is there: whatever was held back or said for it is of no use.
+    pub(crate) fn reached(&mut self, peer: &PeerId) {
+        self.held_back.remove(peer);
+        self.said.remove(peer);
     }
 
     /// Notes that a dial has ended; says whether it was one of these.

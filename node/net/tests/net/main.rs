@@ -12,5 +12,8 @@ mod gossip;
 mod kad;
 mod mesh;
 mod relay;
+mod relay_attacks;
+mod relay_bulk;
+mod relay_restart;
 mod speed;
 mod streams;

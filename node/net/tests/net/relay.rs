@@ -1,4 +1,6 @@
 //! The relay server as another libp2p program meets it: its messages are written out here byte by byte.
+//!
+//! What attackers do to it is in `relay_attacks.rs`.
 
 use crate::mesh::{MESH, TestNode, member, soon, start};
 use hive_net::{NetStream, ProtocolPolicy, RelayLimits};
@@ -6,13 +8,13 @@ use hive_protocol::ids::NodeId;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const HOP: &str = "/libp2p/circuit/relay/0.2.0/hop";
-const STOP: &str = "/libp2p/circuit/relay/0.2.0/stop";
-const OK: u64 = 100;
-const RESERVATION_REFUSED: u64 = 200;
-const LIMIT: u64 = 201;
+pub const HOP: &str = "/libp2p/circuit/relay/0.2.0/hop";
+pub const STOP: &str = "/libp2p/circuit/relay/0.2.0/stop";
+pub const OK: u64 = 100;
+pub const RESERVATION_REFUSED: u64 = 200;
+pub const LIMIT: u64 = 201;
 const CONNECTION_FAILED: u64 = 203;
-const NO_RESERVATION: u64 = 204;
+pub const NO_RESERVATION: u64 = 204;
 
 /// A peer id: the identity multihash of the protobuf form of an Ed25519 key.
 fn peer_id(node: NodeId) -> Vec<u8> {
@@ -22,7 +24,7 @@ fn peer_id(node: NodeId) -> Vec<u8> {
 }
 
 /// Type 1 (connect) for this peer, with its length before it.
-fn connect_to(node: NodeId) -> Vec<u8> {
+pub fn connect_to(node: NodeId) -> Vec<u8> {
     let id = peer_id(node);
     let mut peer = vec![0x0a, id.len() as u8];
     peer.extend(id);
@@ -33,7 +35,7 @@ fn connect_to(node: NodeId) -> Vec<u8> {
 }
 
 /// The fields of the next message that are numbers, by their tag; fields of bytes are passed over.
-async fn fields(stream: &mut NetStream) -> Vec<(u64, u64)> {
+pub async fn fields(stream: &mut NetStream) -> Vec<(u64, u64)> {
     let reading = async {
         let mut len = u64::from(stream.read_u8().await.unwrap());
         if len & 0x80 != 0 {
@@ -70,18 +72,18 @@ async fn fields(stream: &mut NetStream) -> Vec<(u64, u64)> {
     found
 }
 
-fn status(fields: &[(u64, u64)]) -> Option<u64> {
+pub fn status(fields: &[(u64, u64)]) -> Option<u64> {
     fields.iter().find(|(tag, _)| *tag == 5).map(|(_, v)| *v)
 }
 
-async fn reserve(from: &TestNode, relay: &TestNode) -> u64 {
+pub async fn reserve(from: &TestNode, relay: &TestNode) -> u64 {
     let mut stream = from.net.open(relay.id(), HOP).await.unwrap();
     stream.write_all(&[2, 0x08, 0x00]).await.unwrap();
     stream.flush().await.unwrap();
     status(&fields(&mut stream).await).unwrap()
 }
 
-async fn connect(from: &TestNode, relay: &TestNode, to: NodeId) -> (u64, NetStream) {
+pub async fn connect(from: &TestNode, relay: &TestNode, to: NodeId) -> (u64, NetStream) {
     let mut stream = from.net.open(relay.id(), HOP).await.unwrap();
     stream.write_all(&connect_to(to)).await.unwrap();
     stream.flush().await.unwrap();
@@ -90,7 +92,7 @@ async fn connect(from: &TestNode, relay: &TestNode, to: NodeId) -> (u64, NetStre
 }
 
 /// Takes the next circuit at its end; says who has opened it.
-async fn take(inbound: &mut hive_net::Inbound) -> NetStream {
+pub async fn take(inbound: &mut hive_net::Inbound) -> NetStream {
     let (_, mut stream) = soon("a circuit", inbound.accept()).await.unwrap();
     let asked = fields(&mut stream).await;
     assert_eq!(asked.first(), Some(&(1, 0)), "a connect");
@@ -100,15 +102,15 @@ async fn take(inbound: &mut hive_net::Inbound) -> NetStream {
     stream
 }
 
-struct Three {
-    relay: TestNode,
-    a: TestNode,
-    b: TestNode,
-    ends: hive_net::Inbound,
-    service: hive_net::Relay,
+pub struct Three {
+    pub relay: TestNode,
+    pub a: TestNode,
+    pub b: TestNode,
+    pub ends: hive_net::Inbound,
+    pub service: hive_net::Relay,
 }
 
-async fn three(seed: u8, limits: RelayLimits) -> Three {
+pub async fn three(seed: u8, limits: RelayLimits) -> Three {
     let relay = member(seed).await;
     let a = member(seed + 1).await;
     let b = member(seed + 2).await;
@@ -125,7 +127,7 @@ async fn three(seed: u8, limits: RelayLimits) -> Three {
     }
 }
 
-async fn open(three: &mut Three) -> (NetStream, NetStream) {
+pub async fn open(three: &mut Three) -> (NetStream, NetStream) {
     let (a, relay, b) = (&three.a, &three.relay, three.b.id());
     let (opened, end) = tokio::join!(connect(a, relay, b), take(&mut three.ends));
     assert_eq!(opened.0, OK);

@@ -1,0 +1,210 @@
+//! Where this node may be reached from outside, as others have seen it: what it names before a punch.
+//!
+//! Guesses cost a packet; an address that is missing costs the connection. So everything that may be true is named,
+//! best first, within a bound.
+
+use super::table::is_loopback;
+use crate::{event::Transport, names};
+use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, swarm::ConnectionId};
+use std::net::IpAddr;
+
+/// Observations kept, newest last: one for each connection, of the last connections.
+const MAX_SEEN: usize = 32;
+/// Addresses named.
+pub(super) const MAX_NAMED: usize = 12;
+/// Of each kind: public over QUIC, public over TCP, private.
+const MAX_OF_A_KIND: usize = 3;
+
+struct Seen {
+    by: PeerId,
+    connection: ConnectionId,
+    addr: Multiaddr,
+}
+
+/// What others have seen.
+#[derive(Default)]
+pub(super) struct Candidates(Vec<Seen>);
+
+impl Candidates {
+    /// Somebody has seen this node at an address; true when nobody had before.
+    pub(super) fn seen(&mut self, by: PeerId, connection: ConnectionId, addr: &Multiaddr) -> bool {
+        let addr = names::plain(addr.clone());
+        if names::is_circuit(&addr) || !names::dialable(&addr) {
+            return false;
+        }
+        let new = self.0.iter().all(|s| s.addr != addr);
+        self.0.retain(|s| s.connection != connection);
+        if self.0.len() >= MAX_SEEN {
+            self.0.remove(0);
+        }
+        self.0.push(Seen { by, connection, addr });
+        new
+    }
+
+    /// A connection is gone, and with it the mapping that was seen through it, as far as anybody knows. The last
+    /// one of its kind is kept: an old guess is better than none.
+    pub(super) fn gone(&mut self, connection: ConnectionId) {
+        let Some(at) = self.0.iter().position(|s| s.connection == connection) else {
+            return;
+        };
+        let Some(kind) = self.0.get(at).map(|s| names::transport(&s.addr)) else {
+            return;
+        };
+        let same = self.0.iter().filter(|s| names::transport(&s.addr) == kind);
+        if same.count() > 1 {
+            self.0.remove(at);
+        }
+    }
+
+    /// What to name to a peer: seen addresses newest first, others known (mapped by the router), guesses for TCP,
+    /// and where this node listens in its own network. Loopback only when `loopback`.
+    pub(super) fn named(&self, listen: &[Multiaddr], known: &[Multiaddr], loopback: bool) -> Vec<Multiaddr> {
+        let seen = self.0.iter().rev().map(|s| s.addr.clone());
+        let mut all: Vec<Multiaddr> = seen.chain(known.iter().cloned()).collect();
+        all.extend(self.guesses(listen));
+        all.extend(listen.iter().cloned());
+        choose(all, loopback)
+    }
+
+    /// Routers that keep the port over UDP keep it over TCP too: where no TCP connection has shown it, the listening
+    /// port is guessed.
+    fn guesses<'a>(&'a self, listen: &'a [Multiaddr]) -> impl Iterator<Item = Multiaddr> + 'a {
+        let tcp_seen = |ip: IpAddr| {
+            let tcp = |s: &Seen| names::transport(&s.addr) == Some(Transport::Tcp);
+            self.0.iter().any(|s| tcp(s) && names::ip(&s.addr) == Some(ip))
+        };
+        let ips = self.0.iter().filter_map(|s| names::ip(&s.addr));
+        ips.filter(move |ip| !tcp_seen(*ip)).filter_map(move |ip| {
+            let port = listen
+                .iter()
+                .find_map(|addr| match (names::ip(addr)?, addr.iter().nth(1)?) {
+                    (own, Protocol::Tcp(port)) if own.is_ipv4() == ip.is_ipv4() => Some(port),
+                    _ => None,
+                })?;
+            Some(Multiaddr::from(ip).with(Protocol::Tcp(port)))
+        })
+    }
+
+    /// Observers, for tests and logs.
+    #[cfg(test)]
+    pub(super) fn observers(&self) -> usize {
+        let mut all: Vec<_> = self.0.iter().map(|s| s.by).collect();
+        all.sort_unstable();
+        all.dedup();
+        all.len()
+    }
+}
+
+/// Whether an address is out in the internet, as far as its number says.
+pub(super) fn is_public(addr: &Multiaddr) -> bool {
+    match names::ip(addr) {
+        Some(IpAddr::V4(ip)) => {
+            let shared = ip.octets()[0] == 100 && (ip.octets()[1] & 0xc0) == 64;
+            !(ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_unspecified() || shared)
+        }
+        Some(IpAddr::V6(ip)) => {
+            let first = ip.segments()[0];
+            !(ip.is_loopback() || ip.is_unspecified() || first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfe80)
+        }
+        None => false,
+    }
+}
+
+/// The best of a list, in order, a few of each kind: whether it is this node's list or a peer's.
+pub(super) fn choose(all: impl IntoIterator<Item = Multiaddr>, loopback: bool) -> Vec<Multiaddr> {
+    let (mut quic, mut tcp, mut private): (Vec<_>, Vec<_>, Vec<_>) = Default::default();
+    for addr in all {
+        if !names::dialable(&addr) || names::is_circuit(&addr) || (is_loopback(&addr) && !loopback) {
+            continue;
+        }
+        let kind = match (is_public(&addr), names::transport(&addr)) {
+            (false, _) => &mut private,
+            (true, Some(Transport::Quic)) => &mut quic,
+            (true, _) => &mut tcp,
+        };
+        // A machine has QUIC and TCP at each of its private addresses.
+        let most = if is_public(&addr) {
+            MAX_OF_A_KIND
+        } else {
+            2 * MAX_OF_A_KIND
+        };
+        if kind.len() < most && !kind.contains(&addr) {
+            kind.push(addr);
+        }
+    }
+    quic.append(&mut tcp);
+    quic.append(&mut private);
+    quic.truncate(MAX_NAMED);
+    quic
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn all(texts: &[&str]) -> Vec<Multiaddr> {
+        texts.iter().map(|t| t.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn what_was_seen_comes_first_and_tcp_is_guessed() {
+        let mut seen = Candidates::default();
+        let by = PeerId::random();
+        let at = |n| ConnectionId::new_unchecked(n);
+        let quic = all(&["/ip4/203.0.113.5/udp/4001/quic-v1"]);
+        assert!(seen.seen(by, at(1), &quic[0]));
+        assert!(!seen.seen(by, at(2), &quic[0]), "known already");
+        assert_eq!(seen.observers(), 1);
+        let listen = all(&[
+            "/ip4/127.0.0.1/udp/4001/quic-v1",
+            "/ip4/10.1.0.2/udp/4001/quic-v1",
+            "/ip4/10.1.0.2/tcp/4002",
+            "/ip6/::1/tcp/9",
+        ]);
+        let named = seen.named(&listen, &[], false);
+        let expected = all(&[
+            "/ip4/203.0.113.5/udp/4001/quic-v1",
+            "/ip4/203.0.113.5/tcp/4002",
+            "/ip4/10.1.0.2/udp/4001/quic-v1",
+            "/ip4/10.1.0.2/tcp/4002",
+        ]);
+        assert_eq!(named, expected);
+        seen.seen(by, at(3), &"/ip4/203.0.113.5/tcp/5555".parse().unwrap());
+        let named = seen.named(&listen, &[], true);
+        assert!(named.contains(&"/ip4/203.0.113.5/tcp/5555".parse().unwrap()));
+        assert!(
+            !named.contains(&"/ip4/203.0.113.5/tcp/4002".parse().unwrap()),
+            "no guess"
+        );
+        assert!(named.iter().any(is_loopback));
+        seen.gone(at(3));
+        assert!(
+            seen.named(&[], &[], false).len() == 2,
+            "the last of its kind stays"
+        );
+    }
+
+    #[test]
+    fn a_list_is_cut_to_a_few_of_each_kind() {
+        let many = (1..60).flat_map(|n| {
+            all(&[
+                &format!("/ip4/203.0.113.{n}/tcp/1"),
+                &format!("/ip4/203.0.113.{n}/udp/1/quic-v1"),
+                &format!("/ip4/192.168.0.{n}/tcp/1"),
+                "/ip4/127.0.0.1/tcp/1",
+            ])
+        });
+        let chosen = choose(many, false);
+        assert_eq!(chosen.len(), 4 * MAX_OF_A_KIND);
+        assert!(!chosen.iter().any(is_loopback));
+        let public = ["/ip4/203.0.113.1/tcp/1", "/ip6/2001:db8::1/tcp/1"];
+        let private = [
+            "/ip4/100.64.0.1/tcp/1",
+            "/ip4/169.254.0.1/tcp/1",
+            "/ip6/fe80::1/tcp/1",
+            "/ip6/fd00::1/tcp/1",
+        ];
+        assert!(all(&public).iter().all(is_public) && !all(&private).iter().any(is_public));
+    }
+}

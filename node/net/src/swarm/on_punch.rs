@@ -1,0 +1,456 @@
+//! Direct ways to members that are connected through a relay.
+//!
+//! Speaks libp2p's DCUtR, and does more than it asks for, because its plan (both dial at one moment) leaves out pairs
+//! of routers that can be passed:
+//!
+//! - Whoever is told addresses first sends something to them before naming its own, so that its router is open when
+//!   the other side's first packet comes.
+//! - Over QUIC one side connects and the other only opens its router; the other connects too when that led to nothing
+//!   within a round trip, for the side whose port nobody can know. One connection comes of it, not two to six.
+//! - Over TCP both connect from their listening ports at once, in the roles agreed; and then from new ports in the
+//!   ordinary role: a SYN that is taken by a listener instead of meeting the other's SYN has the wrong role, and a
+//!   router that lets any port in does not care which it is.
+//!
+//! Whether there is a direct way is seen by the connections that come up, never by what the talk came to.
+
+use super::{
+    Node, Talk,
+    alarms::{Alarm, Step, What},
+    candidates, punch_wire,
+    punches::Side,
+    stream_handler::OpenRequest,
+    table::is_loopback,
+};
+use crate::{
+    counters::count,
+    error::NetError,
+    event::Transport,
+    names,
+    path::{AttemptKind, Outcome},
+    registry::ProtocolPolicy,
+    stream::NetStream,
+};
+use hive_protocol::ids::NodeId;
+use libp2p::{
+    Multiaddr, PeerId,
+    multiaddr::Protocol,
+    swarm::{
+        ConnectionId,
+        dial_opts::{DialOpts, PeerCondition},
+    },
+};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// Over TCP, the dial from a new port follows the one from the listening port by this: both routers have been passed
+/// outwards by then, so that the first SYN gets in.
+const ALONE_AFTER: Duration = Duration::from_millis(120);
+/// Where both sides have QUIC, TCP is tried after this time only.
+const TCP_AFTER: Duration = Duration::from_millis(400);
+/// The answering side connects over QUIC so long after the round trip in which the other side's connection should
+/// have come up.
+const QUIC_SLACK: Duration = Duration::from_millis(50);
+/// A round is over after this time: QUIC has sent its first packet four times by then, TCP its SYN three times.
+const ROUND: Duration = Duration::from_millis(5500);
+/// Punches are put off by this when too many are under way.
+const LATER: Duration = Duration::from_millis(1000);
+/// Round trips are believed up to this.
+const LONGEST_TRIP: Duration = Duration::from_millis(1500);
+
+/// Wishes of one peer, and of all, that wait for the loop.
+pub(super) const POLICY: ProtocolPolicy = ProtocolPolicy {
+    members_only: true,
+    max_inbound_per_peer: 2,
+    backlog: 16,
+};
+
+/// What the talks before punches come to.
+#[derive(Debug)]
+pub(super) enum PunchTalk {
+    /// A peer wants to punch.
+    Asked { node: NodeId, stream: NetStream },
+    /// The peer that asked has named its addresses; `go` lets our answer go.
+    Heard {
+        peer: PeerId,
+        round: u64,
+        addrs: Vec<Multiaddr>,
+        go: oneshot::Sender<()>,
+    },
+    /// The talk is over: the round trip through the relay, and on the side that began the peer's addresses.
+    Agreed {
+        peer: PeerId,
+        round: u64,
+        outcome: io::Result<(Vec<Multiaddr>, Duration)>,
+    },
+}
+
+/// How a dial of a punch is made.
+#[derive(Debug, Clone, Copy)]
+enum How {
+    /// In the ordinary role, from the listening port.
+    Connect,
+    /// In the other role, from the listening port: over QUIC that sends packets that only open the router, over TCP it
+    /// is one half of a connection both sides open at once.
+    Meet,
+    /// In the ordinary role, from a new port.
+    Alone,
+}
+
+impl Node {
+    /// Somebody has seen this node at an address.
+    pub(super) fn observed(&mut self, by: PeerId, connection: ConnectionId, addr: &Multiaddr) {
+        let direct = self
+            .table
+            .get_mut(&by)
+            .and_then(|known| known.connection(connection))
+            .is_some_and(|on| on.transport != Transport::Relay);
+        if direct && self.candidates.seen(by, connection, addr) {
+            tracing::debug!(%addr, "seen from outside");
+            // Failures until now were failures of other addresses.
+            for peer in self.table.ids() {
+                self.punch_afresh(peer);
+            }
+        }
+    }
+
+    /// Plans a punch if this peer is a member and connected through a relay only. The side that was connected to
+    /// begins, as DCUtR has it.
+    pub(super) fn consider_punch(&mut self, peer: PeerId) {
+        let now = Instant::now();
+        let Some(known) = self.table.get(&peer) else {
+            return;
+        };
+        if !known.is_member() || known.is_direct() || !self.may_be_direct(&known.node) {
+            return;
+        }
+        let begins = known.preferred(self.me).is_some_and(|c| !c.dialer);
+        if begins && !self.punches.is_active(&peer) && self.punches.next(&peer).is_none() {
+            self.plan_punch(peer, now, now);
+        }
+    }
+
+    fn plan_punch(&mut self, peer: PeerId, at: Instant, now: Instant) {
+        self.punches.plan(peer, at, now);
+        let step = Step {
+            round: 0,
+            what: What::Begin,
+        };
+        self.alarms.set(at, Alarm::Punch(peer, step));
+    }
+
+    /// What failed until now says nothing any more: begins anew if this node begins at all.
+    pub(super) fn punch_afresh(&mut self, peer: PeerId) {
+        self.punches.fresh_start(&peer);
+        if let Some(next) = self.punches.next(&peer) {
+            let now = Instant::now();
+            if next > now {
+                self.plan_punch(peer, now, now);
+            }
+        }
+    }
+
+    /// Begins now, whoever's turn it is.
+    pub(super) fn punch_now(&mut self, node: NodeId) -> Result<(), NetError> {
+        let peer = self.peer(node)?;
+        let known = self.table.get(&peer).ok_or(NetError::NoAddress { node })?;
+        if known.is_direct() || !known.is_member() {
+            return Err(NetError::NoAddress { node });
+        }
+        if self.punches.is_active(&peer) {
+            return Ok(());
+        }
+        self.punches.fresh_start(&peer);
+        if self.begin_punch(peer) {
+            Ok(())
+        } else {
+            Err(NetError::Busy {
+                what: "punches under way",
+                limit: super::punches::MAX_ACTIVE,
+            })
+        }
+    }
+
+    /// The relayed connection to talk on: to whom, and whether that leads through this machine itself.
+    fn relayed(&self, peer: &PeerId) -> Option<(ConnectionId, bool)> {
+        let known = self.table.get(peer)?;
+        let relayed = known
+            .connections
+            .iter()
+            .filter(|c| c.transport == Transport::Relay);
+        let best = relayed.min_by_key(|c| (c.suspect, !c.greeted, c.since))?;
+        Some((best.id, is_loopback(&best.addr)))
+    }
+
+    /// Addresses of this node's own, to name to a peer.
+    fn own_addresses(&self, loopback: bool) -> Vec<Multiaddr> {
+        let listen = self.shared.listen_addrs();
+        let listen: Vec<Multiaddr> = listen.iter().filter_map(|a| a.parse().ok()).collect();
+        self.candidates.named(&listen, &[], loopback)
+    }
+
+    fn begin_punch(&mut self, peer: PeerId) -> bool {
+        let now = Instant::now();
+        let Some((connection, loopback)) = self.relayed(&peer) else {
+            return false;
+        };
+        let ours = self.own_addresses(loopback);
+        let Some(round) = self.punches.start(peer, Side::Begins, now) else {
+            self.plan_punch(peer, now + LATER, now);
+            return false;
+        };
+        count(&self.shared.tally.punches_started);
+        let Some(known) = self.table.get_mut(&peer) else {
+            return false;
+        };
+        let node = known.node;
+        let Some(on) = known.connection(connection) else {
+            return false;
+        };
+        let (reply, opened) = oneshot::channel();
+        let request = OpenRequest::new(node, punch_wire::PROTOCOL, &on.streams, reply);
+        self.swarm.behaviour_mut().streams.open(peer, connection, request);
+        let talks = self.talks.clone();
+        tokio::spawn(async move {
+            let outcome = match opened.await {
+                Ok(Ok(stream)) => punch_wire::begin(stream, &ours).await,
+                Ok(Err(e)) => Err(io::Error::other(e.to_string())),
+                Err(_) => Err(io::Error::other("the network is shut down")),
+            };
+            let agreed = PunchTalk::Agreed { peer, round, outcome };
+            // An error means that the loop has ended.
+            let _ = talks.send(Talk::Punch(agreed)).await;
+        });
+        self.look_at_path(peer);
+        true
+    }
+
+    pub(super) fn on_punch(&mut self, talk: PunchTalk) {
+        match talk {
+            PunchTalk::Asked { node, stream } => self.answer_punch(node, stream),
+            PunchTalk::Heard {
+                peer,
+                round,
+                addrs,
+                go,
+            } => {
+                self.heard_addresses(peer, round, addrs);
+                let _ = go.send(());
+            }
+            PunchTalk::Agreed { peer, round, outcome } => self.agreed(peer, round, outcome),
+        }
+    }
+
+    fn answer_punch(&mut self, node: NodeId, stream: NetStream) {
+        let now = Instant::now();
+        let Ok(peer) = self.peer(node) else { return };
+        let Some((_, loopback)) = self.relayed(&peer) else {
+            return;
+        };
+        let welcome = self.may_be_direct(&node) && self.punches.may_answer(&peer, self.me, node, now);
+        if !welcome {
+            return;
+        }
+        let Some(round) = self.punches.start(peer, Side::Answers, now) else {
+            return;
+        };
+        count(&self.shared.tally.punches_started);
+        let (ours, talks) = (self.own_addresses(loopback), self.talks.clone());
+        tokio::spawn(async move {
+            let heard = async |addrs| {
+                let (go, gone) = oneshot::channel();
+                let heard = PunchTalk::Heard {
+                    peer,
+                    round,
+                    addrs,
+                    go,
+                };
+                if talks.send(Talk::Punch(heard)).await.is_ok() {
+                    let _ = gone.await;
+                }
+            };
+            let outcome = punch_wire::answer(stream, &ours, heard).await;
+            let agreed = PunchTalk::Agreed {
+                peer,
+                round,
+                outcome: outcome.map(|trip| (Vec::new(), trip)),
+            };
+            // An error means that the loop has ended.
+            let _ = talks.send(Talk::Punch(agreed)).await;
+        });
+        self.look_at_path(peer);
+    }
+
+    /// The answering side knows where to: opens the router, before anything comes from there.
+    fn heard_addresses(&mut self, peer: PeerId, round: u64, addrs: Vec<Multiaddr>) {
+        let loopback = self.relayed(&peer).is_some_and(|(_, loopback)| loopback);
+        let addrs = candidates::choose(addrs, loopback);
+        if let Some(active) = self.punches.round(&peer, round) {
+            active.theirs = addrs;
+            self.punch_dial(peer, Transport::Quic, How::Meet);
+        }
+    }
+
+    /// The talk is over: sets the times of what follows.
+    fn agreed(&mut self, peer: PeerId, round: u64, outcome: io::Result<(Vec<Multiaddr>, Duration)>) {
+        let now = Instant::now();
+        let loopback = self.relayed(&peer).is_some_and(|(_, loopback)| loopback);
+        let own = self.own_addresses(loopback);
+        let Some(active) = self.punches.round(&peer, round) else {
+            return;
+        };
+        let (addrs, trip) = match outcome {
+            Ok((addrs, trip)) => (addrs, trip.min(LONGEST_TRIP)),
+            Err(e) => {
+                active.said.push(format!("the talk through the relay: {e}"));
+                self.punch_over(peer);
+                return;
+            }
+        };
+        let begins = active.side == Side::Begins;
+        if begins {
+            active.theirs = candidates::choose(addrs, loopback);
+        }
+        if active.theirs.is_empty() {
+            active
+                .said
+                .push("the peer has named no address that can be tried".to_owned());
+            self.punch_over(peer);
+            return;
+        }
+        let quic = |all: &[Multiaddr]| all.iter().any(|a| names::transport(a) == Some(Transport::Quic));
+        let tcp = if quic(&active.theirs) && quic(&own) {
+            now + TCP_AFTER
+        } else {
+            now
+        };
+        // Our last word takes half a round trip to the side that answers.
+        let (quic, tcp) = if begins {
+            (now, tcp + trip / 2)
+        } else {
+            (now + trip + QUIC_SLACK, tcp)
+        };
+        for (at, what) in [
+            (quic, What::Quic),
+            (tcp, What::TcpTogether),
+            (tcp + ALONE_AFTER, What::TcpAlone),
+            (now + ROUND, What::End),
+        ] {
+            self.alarms.set(at, Alarm::Punch(peer, Step { round, what }));
+        }
+    }
+
+    /// A step of a punch is due.
+    pub(super) fn punch_step(&mut self, peer: PeerId, step: Step) {
+        if step.what == What::Begin {
+            if self.punches.due(&peer, Instant::now()) {
+                let relayed = self
+                    .table
+                    .get(&peer)
+                    .is_some_and(|p| p.is_member() && !p.is_direct());
+                if relayed {
+                    self.begin_punch(peer);
+                }
+            }
+            return;
+        }
+        let Some(active) = self.punches.round(&peer, step.round) else {
+            return;
+        };
+        let how = match active.side {
+            Side::Begins => How::Meet,
+            Side::Answers => How::Connect,
+        };
+        match step.what {
+            What::Begin => {}
+            What::Quic => self.punch_dial(peer, Transport::Quic, How::Connect),
+            What::TcpTogether => self.punch_dial(peer, Transport::Tcp, how),
+            What::TcpAlone => self.punch_dial(peer, Transport::Tcp, How::Alone),
+            What::End => self.punch_over(peer),
+        }
+    }
+
+    fn punch_dial(&mut self, peer: PeerId, transport: Transport, how: How) {
+        let Some(active) = self.punches.active(&peer) else {
+            return;
+        };
+        let theirs = active
+            .theirs
+            .iter()
+            .filter(|a| names::transport(a) == Some(transport));
+        // The transport finds the connection that is to come by the name in the address.
+        let addrs: Vec<_> = theirs.map(|a| a.clone().with(Protocol::P2p(peer))).collect();
+        if addrs.is_empty() {
+            return;
+        }
+        let opts = DialOpts::peer_id(peer)
+            .condition(PeerCondition::Always)
+            .addresses(addrs.clone());
+        let opts = match (how, transport) {
+            (How::Connect, _) => opts,
+            (How::Meet, Transport::Tcp) => opts.override_role(),
+            (How::Meet, _) => opts.override_role().allocate_new_port(),
+            (How::Alone, _) => opts.allocate_new_port(),
+        };
+        let opts = opts.build();
+        let id = opts.connection_id();
+        match self.swarm.dial(opts) {
+            Ok(()) => {
+                if let Some(active) = self.punches.active(&peer) {
+                    active.dials.insert(id);
+                }
+                self.log.begin(peer, id, AttemptKind::Punch, &addrs);
+            }
+            Err(e) => tracing::debug!(%peer, error = %e, "a punch's dial could not be made"),
+        }
+    }
+
+    /// A direct connection has come up: whatever sought one is done.
+    pub(super) fn punched(&mut self, peer: PeerId) {
+        let Some(over) = self.punches.succeeded(&peer) else {
+            return;
+        };
+        count(&self.shared.tally.punches_done);
+        count(&self.shared.tally.paths_upgraded);
+        for id in over.dials {
+            self.log.given_up(&peer, id);
+        }
+        let outcome = Outcome::Connected;
+        self.log.note(peer, AttemptKind::Punch, None, over.began, outcome);
+    }
+
+    /// A round has come to nothing: plans the next.
+    fn punch_over(&mut self, peer: PeerId) {
+        let now = Instant::now();
+        let Some((over, next)) = self.punches.failed(&peer, now) else {
+            return;
+        };
+        count(&self.shared.tally.punches_failed);
+        let reason = if over.said.is_empty() {
+            "nothing came through".to_owned()
+        } else {
+            over.said.join("; ")
+        };
+        let outcome = Outcome::Failed { reason };
+        self.log.note(peer, AttemptKind::Punch, None, over.began, outcome);
+        if over.side == Side::Begins {
+            self.plan_punch(peer, next, now);
+        }
+        self.look_at_path(peer);
+    }
+}
+
+/// Hands the streams on which peers want to punch to the loop.
+pub(super) async fn take_wishes(mut inbound: crate::registry::Inbound, talks: mpsc::Sender<Talk>) {
+    while let Some((node, stream)) = inbound.accept().await {
+        if talks
+            .send(Talk::Punch(PunchTalk::Asked { node, stream }))
+            .await
+            .is_err()
+        {
+            return;
+        }
+    }
+}

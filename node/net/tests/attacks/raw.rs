@@ -1,0 +1,132 @@
+//! The words of gossip and identify as they are on the wire, written by hand so that they can be wrong.
+
+use crate::mesh::{TestNode, secret};
+use hive_net::{NetStream, Topic};
+use hive_protocol::ids::NodeId;
+use libp2p::identity::Keypair;
+use prost::Message as _;
+use tokio::io::AsyncWriteExt;
+
+pub const GOSSIP: &str = "/meshsub/1.1.0";
+pub const PUSH: &str = "/ipfs/id/push/1.0.0";
+
+/// What one gossip node sends to another.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Rpc {
+    #[prost(message, repeated, tag = "1")]
+    pub subscriptions: Vec<Subscription>,
+    #[prost(message, repeated, tag = "2")]
+    pub publish: Vec<Words>,
+    #[prost(message, optional, tag = "3")]
+    pub control: Option<Control>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Subscription {
+    #[prost(bool, optional, tag = "1")]
+    pub subscribe: Option<bool>,
+    #[prost(string, optional, tag = "2")]
+    pub topic: Option<String>,
+}
+
+/// One message.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Words {
+    #[prost(bytes = "vec", optional, tag = "1")]
+    pub from: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "2")]
+    pub data: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "3")]
+    pub number: Option<Vec<u8>>,
+    #[prost(string, required, tag = "4")]
+    pub topic: String,
+    #[prost(bytes = "vec", optional, tag = "5")]
+    pub signature: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "6")]
+    pub key: Option<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Control {
+    #[prost(message, repeated, tag = "1")]
+    pub ihave: Vec<Have>,
+    #[prost(message, repeated, tag = "2")]
+    pub iwant: Vec<Want>,
+    #[prost(message, repeated, tag = "3")]
+    pub graft: Vec<Graft>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Have {
+    #[prost(string, optional, tag = "1")]
+    pub topic: Option<String>,
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub ids: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Want {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub ids: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Graft {
+    #[prost(string, optional, tag = "1")]
+    pub topic: Option<String>,
+}
+
+/// What identify says.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Identify {
+    #[prost(bytes = "vec", optional, tag = "1")]
+    pub key: Option<Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub listen: Vec<Vec<u8>>,
+    #[prost(string, repeated, tag = "3")]
+    pub protocols: Vec<String>,
+    #[prost(string, optional, tag = "5")]
+    pub version: Option<String>,
+    #[prost(string, optional, tag = "6")]
+    pub agent: Option<String>,
+}
+
+/// The key of a test node in libp2p's clothes.
+pub fn key(seed: u8) -> Keypair {
+    Keypair::ed25519_from_bytes(secret(seed).seed()).unwrap()
+}
+
+/// A message as its author signs it.
+pub fn signed(author: u8, number: u64, topic: Topic, data: &[u8]) -> Words {
+    let key = key(author);
+    let mut words = Words {
+        from: Some(key.public().to_peer_id().to_bytes()),
+        data: Some(data.to_vec()),
+        number: Some(number.to_be_bytes().to_vec()),
+        topic: topic.name(crate::mesh::MESH),
+        signature: None,
+        key: None,
+    };
+    let mut bytes = b"libp2p-pubsub:".to_vec();
+    bytes.extend(words.encode_to_vec());
+    words.signature = Some(key.sign(&bytes).unwrap());
+    words
+}
+
+pub fn publish(words: Vec<Words>) -> Rpc {
+    Rpc {
+        publish: words,
+        ..Default::default()
+    }
+}
+
+/// A stream to the victim on which anything can be said.
+pub async fn stream(attacker: &TestNode, victim: NodeId, protocol: &'static str) -> NetStream {
+    attacker.net.open(victim, protocol).await.unwrap()
+}
+
+/// Says this; an error means that the victim has closed the stream.
+pub async fn say(stream: &mut NetStream, what: &impl prost::Message) -> std::io::Result<()> {
+    stream.write_all(&what.encode_length_delimited_to_vec()).await?;
+    stream.flush().await
+}
