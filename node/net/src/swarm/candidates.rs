@@ -5,7 +5,7 @@
 
 use super::table::is_loopback;
 use crate::{event::Transport, names};
-use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, swarm::ConnectionId};
+use libp2p::{Multiaddr, multiaddr::Protocol, swarm::ConnectionId};
 use std::net::IpAddr;
 
 /// Observations kept, newest last: one for each connection, of the last connections.
@@ -16,7 +16,6 @@ pub(super) const MAX_NAMED: usize = 12;
 const MAX_OF_A_KIND: usize = 3;
 
 struct Seen {
-    by: PeerId,
     connection: ConnectionId,
     addr: Multiaddr,
 }
@@ -27,7 +26,7 @@ pub(super) struct Candidates(Vec<Seen>);
 
 impl Candidates {
     /// Somebody has seen this node at an address; true when nobody had before.
-    pub(super) fn seen(&mut self, by: PeerId, connection: ConnectionId, addr: &Multiaddr) -> bool {
+    pub(super) fn seen(&mut self, connection: ConnectionId, addr: &Multiaddr) -> bool {
         let addr = names::plain(addr.clone());
         if names::is_circuit(&addr) || !names::dialable(&addr) {
             return false;
@@ -37,7 +36,7 @@ impl Candidates {
         if self.0.len() >= MAX_SEEN {
             self.0.remove(0);
         }
-        self.0.push(Seen { by, connection, addr });
+        self.0.push(Seen { connection, addr });
         new
     }
 
@@ -83,15 +82,6 @@ impl Candidates {
                 })?;
             Some(Multiaddr::from(ip).with(Protocol::Tcp(port)))
         })
-    }
-
-    /// Observers, for tests and logs.
-    #[cfg(test)]
-    pub(super) fn observers(&self) -> usize {
-        let mut all: Vec<_> = self.0.iter().map(|s| s.by).collect();
-        all.sort_unstable();
-        all.dedup();
-        all.len()
     }
 }
 
@@ -150,12 +140,10 @@ mod tests {
     #[test]
     fn what_was_seen_comes_first_and_tcp_is_guessed() {
         let mut seen = Candidates::default();
-        let by = PeerId::random();
         let at = |n| ConnectionId::new_unchecked(n);
         let quic = all(&["/ip4/203.0.113.5/udp/4001/quic-v1"]);
-        assert!(seen.seen(by, at(1), &quic[0]));
-        assert!(!seen.seen(by, at(2), &quic[0]), "known already");
-        assert_eq!(seen.observers(), 1);
+        assert!(seen.seen(at(1), &quic[0]));
+        assert!(!seen.seen(at(2), &quic[0]), "known already");
         let listen = all(&[
             "/ip4/127.0.0.1/udp/4001/quic-v1",
             "/ip4/10.1.0.2/udp/4001/quic-v1",
@@ -170,7 +158,7 @@ mod tests {
             "/ip4/10.1.0.2/tcp/4002",
         ]);
         assert_eq!(named, expected);
-        seen.seen(by, at(3), &"/ip4/203.0.113.5/tcp/5555".parse().unwrap());
+        seen.seen(at(3), &"/ip4/203.0.113.5/tcp/5555".parse().unwrap());
         let named = seen.named(&listen, &[], true);
         assert!(named.contains(&"/ip4/203.0.113.5/tcp/5555".parse().unwrap()));
         assert!(

@@ -107,7 +107,7 @@ impl Node {
             .get_mut(&by)
             .and_then(|known| known.connection(connection))
             .is_some_and(|on| on.transport != Transport::Relay);
-        if direct && self.candidates.seen(by, connection, addr) {
+        if direct && self.candidates.seen(connection, addr) {
             tracing::debug!(%addr, "seen from outside");
             // Failures until now were failures of other addresses.
             for peer in self.table.ids() {
