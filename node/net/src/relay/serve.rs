@@ -130,7 +130,7 @@ async fn reserve(desk: &Desk, node: NodeId, from: IpAddr, mut stream: NetStream)
     let given = desk.book().reserve(desk.now(), node, from);
     let life = match given {
         Ok(life) => life,
-        Err(why) => return answer(&mut stream, status(why)).await,
+        Err(_) => return answer(&mut stream, Status::ReservationRefused).await,
     };
     desk.bind(node, stream.alive());
     let own = desk.net.listen_addrs();

@@ -84,7 +84,9 @@ async fn bytes_arrive_whole_both_ways_at_once_on_either_path() {
 
         let (server, client) = (a.net.counters(), b.net.counters());
         let (sent, received) = match path {
-            BulkPath::Direct => (client.bulk_bytes_out_direct, server.bulk_bytes_in_direct),
+            BulkPath::Direct | BulkPath::Relayed { .. } => {
+                (client.bulk_bytes_out_direct, server.bulk_bytes_in_direct)
+            }
             BulkPath::Mesh { .. } => (client.bulk_bytes_out_mesh, server.bulk_bytes_in_mesh),
         };
         assert_eq!((sent, received), (SIZE as u64, SIZE as u64));

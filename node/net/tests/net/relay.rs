@@ -116,8 +116,10 @@ pub async fn three(seed: u8, limits: RelayLimits) -> Three {
     let b = member(seed + 2).await;
     let service = relay.net.serve_relay(limits).unwrap();
     let ends = b.net.serve(STOP, ProtocolPolicy::default()).unwrap();
-    a.dial(&relay).await;
-    b.dial(&relay).await;
+    // By TCP: there a stream that breaks can be told from one that ends.
+    for node in [&a, &b] {
+        node.net.dial(relay.id(), relay.tcp()).await.unwrap();
+    }
     Three {
         relay,
         a,
