@@ -19,7 +19,11 @@ const CIRCUITS_AFTER: Duration = Duration::from_millis(150);
 impl Node {
     /// Makes sure that a connection is there or under way; whoever waits is told when that fails.
     pub(super) fn connect(&mut self, peer: PeerId, node: NodeId) {
-        if self.table.get(&peer).is_some() || self.waiting.dialing(&peer) {
+        if self.table.get(&peer).is_some() {
+            return;
+        }
+        if self.waiting.dialing(&peer) {
+            self.dial_news(peer, node);
             return;
         }
         // Not "and not dialing": the hash table may be dialing an old address while we know a new one.
@@ -31,6 +35,32 @@ impl Node {
         if !self.waiting.dialing(&peer) {
             self.reach_out(peer, node, PeerCondition::Always);
             self.dial_circuits(peer);
+        }
+    }
+
+    /// Addresses that have become known while others are being dialed are dialed beside: the first ones may be dead, and
+    /// take long to say so.
+    pub(super) fn dial_news(&mut self, peer: PeerId, node: NodeId) {
+        let news = self
+            .book
+            .get(&peer)
+            .iter()
+            .filter(|a| !self.waiting.trying(&peer, a));
+        let (mut circuits, mut direct): (Vec<_>, Vec<_>) = news.cloned().partition(names::is_circuit);
+        if !self.may_be_direct(&node) {
+            direct.clear();
+        }
+        if self.waiting.holds_back(&peer) {
+            // They go with the others, in a moment.
+            circuits.clear();
+        }
+        for (kind, addrs) in [(AttemptKind::Dial, direct), (AttemptKind::Circuit, circuits)] {
+            if addrs.is_empty() {
+                continue;
+            }
+            if let Err(error) = self.dial_some(peer, PeerCondition::Always, kind, addrs, false) {
+                tracing::debug!(%peer, %error, "addresses that came late could not be dialed");
+            }
         }
     }
 
@@ -109,7 +139,7 @@ impl Node {
         let id = opts.connection_id();
         self.swarm.dial(opts)?;
         self.log.begin(peer, id, kind, &addrs);
-        self.waiting.dialed(peer, id);
+        self.waiting.dialed(peer, id, addrs);
         Ok(())
     }
 

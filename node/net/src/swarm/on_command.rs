@@ -26,6 +26,9 @@ impl Node {
             Command::Learn { node, addrs } => {
                 if let Ok(peer) = self.peer(node) {
                     self.learn(peer, &addrs);
+                    if self.waiting.dialing(&peer) && self.table.get(&peer).is_none() {
+                        self.dial_news(peer, node);
+                    }
                 }
             }
             Command::SetMember { node, member } => {

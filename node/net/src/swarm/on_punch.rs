@@ -188,7 +188,8 @@ impl Node {
     fn own_addresses(&self, loopback: bool) -> Vec<Multiaddr> {
         let listen = self.shared.listen_addrs();
         let listen: Vec<Multiaddr> = listen.iter().filter_map(|a| a.parse().ok()).collect();
-        self.candidates.named(&listen, &[], loopback)
+        let known = self.shared.reach.candidates();
+        self.candidates.named(&listen, &known, loopback)
     }
 
     fn begin_punch(&mut self, peer: PeerId) -> bool {

@@ -1,7 +1,7 @@
 //! Who waits for a connection to a peer, or for its gate, and the dials that are made for them.
 
 use crate::{error::NetError, event::Admission, handle::Reply, stream::NetStream};
-use libp2p::{PeerId, swarm::ConnectionId};
+use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Callers that may wait in all; more are told that this node is busy.
@@ -38,7 +38,7 @@ impl Waiters {
 pub(crate) struct WaitingRoom {
     peers: BTreeMap<PeerId, Waiters>,
     /// Dials under way on behalf of those who wait; bounded by the limit of pending connections.
-    dials: BTreeMap<ConnectionId, PeerId>,
+    dials: BTreeMap<ConnectionId, (PeerId, Vec<Multiaddr>)>,
     /// Peers with ways through relays that are not dialed yet; each has a dial above or an alarm.
     held_back: BTreeSet<PeerId>,
     /// What dials that failed said, while others to the same peer are under way.
@@ -46,19 +46,31 @@ pub(crate) struct WaitingRoom {
 }
 
 impl WaitingRoom {
-    /// Notes a dial.
-    pub(crate) fn dialed(&mut self, peer: PeerId, id: ConnectionId) {
-        self.dials.insert(id, peer);
+    /// Notes a dial of these addresses.
+    pub(crate) fn dialed(&mut self, peer: PeerId, id: ConnectionId, addrs: Vec<Multiaddr>) {
+        self.dials.insert(id, (peer, addrs));
+    }
+
+    /// Whether a dial of this address is under way.
+    pub(crate) fn trying(&self, peer: &PeerId, addr: &Multiaddr) -> bool {
+        self.dials
+            .values()
+            .any(|(p, addrs)| p == peer && addrs.contains(addr))
     }
 
     /// Whether such a dial is under way, or yet to be made.
     pub(crate) fn dialing(&self, peer: &PeerId) -> bool {
-        self.held_back.contains(peer) || self.dials.values().any(|p| p == peer)
+        self.held_back.contains(peer) || self.dials.values().any(|(p, _)| p == peer)
     }
 
     /// Notes that ways through relays are to be dialed later.
     pub(crate) fn hold_back(&mut self, peer: PeerId) {
         self.held_back.insert(peer);
+    }
+
+    /// Whether ways through relays are still to be dialed.
+    pub(crate) fn holds_back(&self, peer: &PeerId) -> bool {
+        self.held_back.contains(peer)
     }
 
     /// Notes that they are dialed now, or not needed; says whether they were still to be.
@@ -80,7 +92,10 @@ impl WaitingRoom {
 
     /// Everybody who is being dialed.
     pub(crate) fn dialed_peers(&self) -> impl Iterator<Item = PeerId> + '_ {
-        self.dials.values().chain(&self.held_back).copied()
+        self.dials
+            .values()
+            .map(|(p, _)| *p)
+            .chain(self.held_back.iter().copied())
     }
 
     /// A connection to a peer is there: whatever was held back or said for it is of no use.
