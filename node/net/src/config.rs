@@ -83,7 +83,8 @@ impl Default for BulkListen {
 pub struct Limits {
     /// Established connections in all. Each costs about 130 KB here.
     pub connections: u32,
-    /// Handshakes under way, inbound and outbound each: what an attacker can make us start.
+    /// Handshakes under way outbound; inbound there are eight times as many places over each transport, shared
+    /// between address blocks: what an attacker can make us start.
     pub pending: u32,
     /// Connections to one peer; above 2 to leave room for simultaneous dials and reconnects.
     pub per_peer: u32,

@@ -105,7 +105,8 @@ impl Behaviour {
         // An eighth of all connections is kept for those this node makes itself.
         let inbound = places(limits.connections - limits.connections / 8);
         Ok(OnHeap(Parts {
-            doors: Doors::new(places(limits.pending), inbound),
+            // One block may have a fourth of these: a laboratory that is switched on.
+            doors: Doors::new(places(limits.pending.saturating_mul(8)), inbound),
             limits: connection_limits::Behaviour::new(bounds),
             memory: memory_connection_limits::Behaviour::with_max_bytes(limits.memory_bytes),
             streams: Streams::new(shared),

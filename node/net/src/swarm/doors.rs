@@ -11,8 +11,8 @@ use libp2p::{
     core::{Endpoint, transport::PortUse},
     multiaddr::Protocol,
     swarm::{
-        ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm, ListenFailure, NetworkBehaviour, THandler,
-        THandlerInEvent, THandlerOutEvent, ToSwarm, dummy,
+        ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm, ListenFailure, NetworkBehaviour,
+        THandler, THandlerInEvent, THandlerOutEvent, ToSwarm, dummy,
     },
 };
 use std::{
@@ -23,8 +23,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Of the free places for handshakes one block may have this part.
-const SHARE_OF_FREE: usize = 2;
 /// Handshakes a block may begin at once after a quiet time: a laboratory that is switched on.
 const BURST: f64 = 1024.0;
 /// Handshakes a block may begin each second for ever: a tenth of a processor.
@@ -68,18 +66,26 @@ impl Block {
     }
 }
 
+/// How much of what is free one block may have.
+#[derive(Debug, Clone, Copy)]
+enum Share {
+    /// As many places as are free: half of all for one, a part for each of many.
+    Even,
+    /// Less and less the fewer are free, so that the last places are for blocks that have none.
+    Falling,
+}
+
 /// Places, and which block has how many.
 #[derive(Debug)]
 struct Hall {
     places: usize,
-    /// Part of the free places one block may have.
-    share: usize,
+    share: Share,
     taken: BTreeMap<Block, usize>,
     total: usize,
 }
 
 impl Hall {
-    const fn new(places: usize, share: usize) -> Self {
+    const fn new(places: usize, share: Share) -> Self {
         Self {
             places,
             share,
@@ -91,7 +97,11 @@ impl Hall {
     fn take(&mut self, block: &Block) -> bool {
         let free = self.places.saturating_sub(self.total);
         let here = self.taken.get(block).copied().unwrap_or(0);
-        if free == 0 || here >= (free / self.share).max(1) {
+        let share = match self.share {
+            Share::Even => free,
+            Share::Falling => free.saturating_mul(free) / (2 * self.places).max(1),
+        };
+        if free == 0 || here >= share.max(1) {
             return false;
         }
         *self.taken.entry(block.clone()).or_insert(0) += 1;
@@ -135,12 +145,12 @@ pub(crate) struct Doors {
 }
 
 impl Doors {
-    /// Room for this many inbound handshakes over each transport, and this many inbound connections.
+    /// Places for this many inbound handshakes over each transport, and this many inbound connections.
     pub(crate) const fn new(pending: usize, inside: usize) -> Self {
         Self {
-            quic: Hall::new(pending, SHARE_OF_FREE),
-            tcp: Hall::new(pending, SHARE_OF_FREE),
-            inside: Hall::new(inside, 1),
+            quic: Hall::new(pending, Share::Falling),
+            tcp: Hall::new(pending, Share::Falling),
+            inside: Hall::new(inside, Share::Even),
             here: BTreeMap::new(),
             pace: BTreeMap::new(),
             bans: BTreeMap::new(),
@@ -183,7 +193,13 @@ impl Doors {
         true
     }
 
-    fn knock(&mut self, id: ConnectionId, remote: &Multiaddr, local: &Multiaddr, now: Instant) -> Result<(), Refused> {
+    fn knock(
+        &mut self,
+        id: ConnectionId,
+        remote: &Multiaddr,
+        local: &Multiaddr,
+        now: Instant,
+    ) -> Result<(), Refused> {
         // Of a circuit the way it came is the local address.
         let addr = if names::is_circuit(local) { local } else { remote };
         let block = Block::of(addr);
@@ -253,7 +269,9 @@ impl NetworkBehaviour for Doors {
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         let entered = self.enter(id, &peer, Instant::now());
-        entered.map(|()| dummy::ConnectionHandler).map_err(ConnectionDenied::new)
+        entered
+            .map(|()| dummy::ConnectionHandler)
+            .map_err(ConnectionDenied::new)
     }
 
     fn handle_established_outbound_connection(
@@ -289,7 +307,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    const PENDING: usize = 128;
+    const PENDING: usize = 512;
 
     fn addr(text: &str) -> Multiaddr {
         text.parse().unwrap()
@@ -306,23 +324,33 @@ mod tests {
 
     fn knock(doors: &mut Doors, n: usize, remote: &Multiaddr, now: Instant) -> bool {
         let local = addr("/ip4/10.0.0.1/tcp/9");
-        doors.knock(ConnectionId::new_unchecked(n), remote, &local, now).is_ok()
+        doors
+            .knock(ConnectionId::new_unchecked(n), remote, &local, now)
+            .is_ok()
     }
 
     #[test]
     fn one_block_leaves_places_for_others_and_many_blocks_for_a_new_one() {
         let (mut doors, now) = (Doors::new(PENDING, 512), Instant::now());
-        let first = (0..1000).filter(|n| knock(&mut doors, *n, &from(0, false), now)).count();
-        assert!((PENDING / 4..PENDING / 2).contains(&first), "{first}");
+        let first = (0..1000)
+            .filter(|n| knock(&mut doors, *n, &from(0, false), now))
+            .count();
+        assert!((PENDING / 8..PENDING / 2).contains(&first), "{first}");
         let mut n = 1000;
-        for block in 1..60 {
+        for block in 1..40 {
             for _ in 0..100 {
                 knock(&mut doors, n, &from(block, false), now);
                 n += 1;
             }
         }
-        assert!(knock(&mut doors, n, &from(200, false), now), "a newcomer finds a place");
-        assert!(knock(&mut doors, n + 1, &from(0, true), now), "the other hall is empty");
+        assert!(
+            knock(&mut doors, n, &from(200, false), now),
+            "a newcomer finds a place"
+        );
+        assert!(
+            knock(&mut doors, n + 1, &from(0, true), now),
+            "the other hall is empty"
+        );
         assert!(doors.here.len() <= 2 * PENDING);
     }
 
@@ -336,7 +364,10 @@ mod tests {
         assert_eq!((doors.quic.total, doors.inside.total), (0, 1));
         doors.leave(entered);
         doors.leave(entered);
-        assert_eq!((doors.inside.total, doors.here.len(), doors.inside.taken.len()), (0, 0, 0));
+        assert_eq!(
+            (doors.inside.total, doors.here.len(), doors.inside.taken.len()),
+            (0, 0, 0)
+        );
     }
 
     #[test]
@@ -356,7 +387,10 @@ mod tests {
         doors.ban(peer, now, Duration::from_secs(60));
         for (n, at, good) in [(1, now, false), (2, now + Duration::from_secs(61), true)] {
             assert!(knock(&mut doors, n, &from(9, false), at));
-            assert_eq!(doors.enter(ConnectionId::new_unchecked(n), &peer, at).is_ok(), good);
+            assert_eq!(
+                doors.enter(ConnectionId::new_unchecked(n), &peer, at).is_ok(),
+                good
+            );
         }
     }
 

@@ -33,6 +33,7 @@ mod on_trace;
 mod pace;
 mod punch_wire;
 mod punches;
+mod room;
 mod security;
 mod stream_handler;
 mod streams;

@@ -8,8 +8,9 @@ use libp2p::{
     Multiaddr, PeerId,
     core::{Endpoint, transport::PortUse},
     swarm::{
-        ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour,
-        SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm, handler::ConnectionEvent,
+        ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
+        NetworkBehaviour, SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+        handler::ConnectionEvent,
     },
 };
 use std::{
@@ -53,7 +54,9 @@ impl<B: NetworkBehaviour> NetworkBehaviour for OnHeap<B> {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        let made = self.0.handle_established_inbound_connection(id, peer, local, remote);
+        let made = self
+            .0
+            .handle_established_inbound_connection(id, peer, local, remote);
         made.map(HeapHandler::new)
     }
 
@@ -75,7 +78,9 @@ impl<B: NetworkBehaviour> NetworkBehaviour for OnHeap<B> {
         role: Endpoint,
         port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        let made = self.0.handle_established_outbound_connection(id, peer, addr, role, port_use);
+        let made = self
+            .0
+            .handle_established_outbound_connection(id, peer, addr, role, port_use);
         made.map(HeapHandler::new)
     }
 

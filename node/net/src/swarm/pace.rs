@@ -10,9 +10,15 @@ use std::{
 };
 
 /// An author's messages: a submitter with a thousand jobs announces each every 30 s, and all at once after a start.
-const AUTHOR: Rate = Rate { second: 40.0, burst: 256.0 };
+const AUTHOR: Rate = Rate {
+    second: 40.0,
+    burst: 256.0,
+};
 /// A neighbour's messages, whoever wrote them: a thousand nodes' presence and the demand of a busy mesh.
-const NEIGHBOUR: Rate = Rate { second: 400.0, burst: 1024.0 };
+const NEIGHBOUR: Rate = Rate {
+    second: 400.0,
+    burst: 1024.0,
+};
 /// Authors and neighbours remembered; beyond that full buckets go, then nobody new is counted.
 const MAX: usize = 4096;
 /// Messages over the rate from their author itself after which it is shut out: no honest node comes near.
@@ -79,7 +85,8 @@ impl Pace {
             return Paced::TooMuch;
         }
         if self.offences.len() >= MAX && !self.offences.contains_key(&from) {
-            self.offences.retain(|_, (_, last)| now.saturating_duration_since(*last) < FORGET);
+            self.offences
+                .retain(|_, (_, last)| now.saturating_duration_since(*last) < FORGET);
             if self.offences.len() >= MAX {
                 return Paced::TooMuch;
             }
@@ -117,7 +124,9 @@ mod tests {
     use super::*;
 
     fn good(pace: &mut Pace, from: PeerId, author: PeerId, count: usize, now: Instant) -> usize {
-        (0..count).filter(|_| pace.heard(from, Some(author), now) == Paced::Good).count()
+        (0..count)
+            .filter(|_| pace.heard(from, Some(author), now) == Paced::Good)
+            .count()
     }
 
     #[test]
@@ -133,9 +142,13 @@ mod tests {
     fn who_goes_on_is_shut_out_once_and_a_messenger_never() {
         let (mut pace, now) = (Pace::default(), Instant::now());
         let (loud, messenger) = (PeerId::random(), PeerId::random());
-        let outs = (0..5000).filter(|_| pace.heard(loud, Some(loud), now) == Paced::ShutOut).count();
+        let outs = (0..5000)
+            .filter(|_| pace.heard(loud, Some(loud), now) == Paced::ShutOut)
+            .count();
         assert_eq!(outs, 1);
-        let outs = (0..5000).filter(|_| pace.heard(messenger, Some(loud), now) == Paced::ShutOut).count();
+        let outs = (0..5000)
+            .filter(|_| pace.heard(messenger, Some(loud), now) == Paced::ShutOut)
+            .count();
         assert_eq!(outs, 0);
     }
 

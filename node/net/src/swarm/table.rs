@@ -25,8 +25,6 @@ const DUPLICATE_GRACE: Duration = Duration::from_secs(2);
 const STRANGER_IDLE: Duration = Duration::from_secs(30);
 /// Refused peers kept at a time: enough for newcomers to join, too few to keep members out.
 const MAX_STRANGERS: usize = 64;
-/// A member's connection must have been there this long before it counts as idle.
-const MEMBER_IDLE: Duration = Duration::from_secs(60);
 
 /// One connection.
 #[derive(Debug)]
@@ -291,28 +289,6 @@ impl Table {
             .collect()
     }
 
-    /// Members to let go because there are more connections than comfortable: idle, oldest first, not in `keep`.
-    pub(crate) fn surplus(
-        &self,
-        now: Instant,
-        comfortable: usize,
-        keep: impl Fn(&PeerId) -> bool,
-    ) -> Vec<PeerId> {
-        let excess = self.peers.len().saturating_sub(comfortable);
-        if excess == 0 {
-            return Vec::new();
-        }
-        let mut idle: Vec<_> = self
-            .peers
-            .iter()
-            .filter(|(id, peer)| peer.is_member() && peer.streams() == 0 && !keep(id))
-            .filter_map(|(id, peer)| Some((peer.since()?, *id)))
-            .filter(|(since, _)| now.saturating_duration_since(*since) >= MEMBER_IDLE)
-            .collect();
-        idle.sort_unstable();
-        idle.into_iter().take(excess).map(|(_, id)| id).collect()
-    }
-
     /// Every connected peer.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&PeerId, &Peer)> {
         self.peers.iter()
@@ -419,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_go_when_idle_or_too_many_and_members_only_above_comfort() {
+    fn strangers_go_when_idle_or_too_many() {
         let now = Instant::now();
         let mut table = Table::new(SMALL);
         for n in 0..MAX_STRANGERS + 3 {
@@ -428,17 +404,11 @@ mod tests {
             table.get_mut(&peer).unwrap().stage = refused();
         }
         assert_eq!(table.idle_strangers(now).len(), 3);
-        assert!(table.surplus(now + MEMBER_IDLE, 0, |_| false).is_empty());
         assert_eq!(table.idle_strangers(now + STRANGER_IDLE).len(), MAX_STRANGERS + 3);
         for id in table.ids() {
             table.get_mut(&id).unwrap().stage = Stage::Member;
         }
         assert!(table.idle_strangers(now + STRANGER_IDLE).is_empty());
-        let later = now + MEMBER_IDLE;
-        let keep = table.ids()[0];
-        assert_eq!(table.surplus(later, MAX_STRANGERS, |_| false).len(), 3);
-        assert!(!table.surplus(later, 0, |p| *p == keep).contains(&keep));
-        assert!(table.surplus(now, 0, |_| false).is_empty(), "too fresh");
         assert_eq!(table.overdue(now + Duration::from_secs(60)), []);
     }
 }

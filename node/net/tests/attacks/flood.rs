@@ -1,7 +1,7 @@
 //! Ten thousand connections that want nothing: attempts, half-open handshakes, dribbled bytes.
 
 use crate::{
-    honest::{Pulse, echoing, rss},
+    honest::{self, Pulse, echoing, rss},
     mesh::{TestNode, member, member_with, until},
 };
 use hive_net::{Admission, ListenAddrs};
@@ -111,11 +111,13 @@ async fn withstand(seed: u8, words: &'static [u8]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_silent_connections() {
+    let _alone = honest::alone().await;
     withstand(120, b"").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_half_open_handshakes() {
+    let _alone = honest::alone().await;
     // The transport's first words are right, and then nothing comes.
     withstand(125, b"\x13/multistream/1.0.0\n").await;
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     gossip::ears,
+    honest,
     mesh::{MESH, TestNode, member, soon, until},
     raw::{self, GOSSIP, Rpc, Subscription, Words, key, publish, signed},
 };
@@ -48,6 +49,7 @@ fn wrong(author: u8, other: u8) -> Vec<(&'static str, Words)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_forged_is_heard() {
+    let _beside = honest::beside_others().await;
     for (n, (what, words)) in wrong(42, 43).into_iter().enumerate() {
         // A node of its own for each: the third wrong message would silence the attacker.
         let victim = member(40).await;
@@ -67,6 +69,7 @@ async fn nothing_forged_is_heard() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeated_announcement_is_heard_once_whoever_brings_it() {
+    let _beside = honest::beside_others().await;
     let victim = member(50).await;
     victim.net.subscribe(Topic::Demand).await.unwrap();
     let mut attackers: Vec<TestNode> = Vec::new();
@@ -101,6 +104,7 @@ async fn a_repeated_announcement_is_heard_once_whoever_brings_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn topics_of_another_mesh_are_not_kept() {
+    let _beside = honest::beside_others().await;
     let victim = member(55).await;
     victim.net.subscribe(Topic::Demand).await.unwrap();
     let attacker = member(56).await;

@@ -1,7 +1,7 @@
 //! Members that flood the mesh or say what is wrong: scored, then not heard.
 
 use crate::{
-    honest::{Pulse, echoing},
+    honest::{self, Pulse, echoing},
     mesh::{TestNode, member, soon, until},
     raw::{self, GOSSIP, Graft, Have, Rpc, publish, signed},
 };
@@ -51,6 +51,7 @@ async fn wait_for(out: &mut mpsc::Receiver<Vec<u8>>, what: &[u8]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_says_what_is_wrong_is_soon_not_heard_any_more() {
+    let _beside = honest::beside_others().await;
     let (victim, attacker) = pair(10).await;
     let id = victim.id();
     let (net, mut out) = ears(victim);
@@ -97,6 +98,7 @@ async fn who_says_what_is_wrong_is_soon_not_heard_any_more() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_messages_does_not_drown_what_others_say() {
+    let _alone = honest::alone().await;
     let (victim, attacker) = pair(20).await;
     let id = victim.id();
     echoing(&victim);
@@ -142,6 +144,7 @@ async fn a_flood_of_messages_does_not_drown_what_others_say() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn control_messages_cannot_be_used_to_make_it_work() {
+    let _alone = honest::alone().await;
     let (victim, attacker) = pair(30).await;
     let id = victim.id();
     echoing(&victim);

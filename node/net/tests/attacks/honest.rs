@@ -4,7 +4,23 @@ use crate::mesh::{TestNode, soon};
 use hive_net::{Inbound, NetStream, ProtocolPolicy};
 use hive_protocol::ids::NodeId;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+/// Tests that look at memory or at time are alone; the others run beside each other.
+static ROOM: RwLock<()> = RwLock::const_new(());
+
+/// Waits until no other test runs, and keeps them away.
+pub async fn alone() -> RwLockWriteGuard<'static, ()> {
+    ROOM.write().await
+}
+
+/// Runs beside others.
+pub async fn beside_others() -> RwLockReadGuard<'static, ()> {
+    ROOM.read().await
+}
 
 pub const ECHO: &str = "/test/echo/1";
 

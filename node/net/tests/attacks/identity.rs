@@ -1,8 +1,14 @@
 //! Nodes that are not who they say, and hellos that are not theirs.
 
-use crate::mesh::{MESH, NOW, TestNode, authority, credential, id, member, secret, start, until};
+use crate::{
+    honest,
+    mesh::{MESH, NOW, TestNode, authority, credential, id, member, secret, start, until},
+};
 use hive_net::{Admission, NetEvent};
-use hive_protocol::{ids::NetworkId, time::Millis};
+use hive_protocol::{
+    ids::NetworkId,
+    time::{Millis, Timestamp},
+};
 
 /// The code of a refusal.
 fn code(admission: &Admission) -> &str {
@@ -14,6 +20,7 @@ fn code(admission: &Admission) -> &str {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_node_at_the_address_is_never_taken_for_the_one_that_was_asked_for() {
+    let _beside = honest::beside_others().await;
     let (victim, other) = (member(60).await, member(61).await);
     for addrs in [other.tcp(), other.quic()] {
         let error = victim.net.dial(id(62), addrs).await.unwrap_err();
@@ -46,7 +53,7 @@ async fn impostors(first: u8) -> Vec<(TestNode, &'static str)> {
         ),
         (
             MESH,
-            Some(credential(&authority(), own(3), NOW)),
+            Some(credential(&authority(), own(3), Timestamp(NOW.0 - 3_600_000))),
             "member.expired",
         ),
         (MESH, None, "member.no_credential"),
@@ -60,6 +67,7 @@ async fn impostors(first: u8) -> Vec<(TestNode, &'static str)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_hello_of_another_is_believed_however_often_it_is_said() {
+    let _beside = honest::beside_others().await;
     let victim = member(65).await;
     for (impostor, expected) in impostors(66).await {
         assert_eq!(code(&impostor.dial(&victim).await), expected);
@@ -80,6 +88,7 @@ async fn no_hello_of_another_is_believed_however_often_it_is_said() {
 /// More strangers than there is room for: the table of strangers stays small, and members come in.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_have_a_room_of_their_own() {
+    let _beside = honest::beside_others().await;
     let victim = member(75).await;
     let mut strangers = Vec::new();
     for seed in 100..190 {

@@ -13,3 +13,4 @@ mod mesh;
 mod raw;
 mod spam;
 mod spoof;
+mod sybil;
