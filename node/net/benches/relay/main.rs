@@ -4,6 +4,8 @@
 //! of their own with two worker threads each; memory to discard, loopback; the ways take turns, and medians are
 //! printed. CPU is the whole process's from the first byte to the last, handshakes left out. Both relays are without
 //! limits, `capped` is ours with limits that are far away, so that every piece is counted against them.
+//!
+//! `… --bench relay -- shaped [CASE…]` (root) does transfers over lines of 100 Mbit/s instead, see `shaped.rs`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,6 +18,7 @@ mod meter;
 mod ours;
 mod plain;
 mod raw;
+mod shaped;
 
 use meter::Cost;
 use std::{
@@ -43,8 +46,29 @@ fn main() {
         ["relay", way] => run(way, Part::Relay, None, "0"),
         ["receive", way, mib, relay] => run(way, Part::Receiver, Some(relay), mib),
         ["send", way, mib, relay, to] => run(way, Part::Sender(to.to_owned()), Some(relay), mib),
+        ["line", case, "relay"] => line(case, Part::Relay),
+        ["line", case, "receive"] => line(case, Part::Receiver),
+        ["line", case, "send", to] => line(case, Part::Sender(to.to_owned())),
+        ["shaped", ref chosen @ ..] => shaped::compare(chosen),
         ref rest => compare(rest),
     }
+}
+
+fn line(case: &str, part: Part) {
+    let case = case.to_owned();
+    runtime(async move { shaped::run(&case, part).await });
+}
+
+/// Runs this as a task among others, as in a daemon: the runtime's own thread would be woken across threads each time.
+fn runtime(task: impl Future<Output = ()> + Send + 'static) {
+    hive_net::init_crypto().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let running = runtime.spawn(task);
+    runtime.block_on(running).unwrap();
 }
 
 /// What a process is.
@@ -57,25 +81,17 @@ pub enum Part {
 
 fn run(way: &str, part: Part, relay: Option<&str>, mib: &str) {
     let total = mib.parse::<u64>().unwrap() << 20;
-    hive_net::init_crypto().unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
     let (way, relay) = (way.to_owned(), relay.map(str::to_owned));
-    // A task among others, as in a daemon: the runtime's own thread would be woken across threads each time.
-    let running = runtime.spawn(async move {
+    runtime(async move {
         let relay = relay.as_deref();
         let (kind, hops) = way.split_once('-').unwrap();
-        let tcp = hops == "tcp";
+        let (kind, tcp) = (kind.to_owned(), hops == "tcp");
         if kind == "plain" {
             plain::run(part, tcp, relay, total).await;
         } else {
-            ours::run(part, tcp, relay, total, kind).await;
+            ours::run(part, tcp, relay, total, &kind).await;
         }
     });
-    runtime.block_on(running).unwrap();
 }
 
 /// Waits for a line from the process that compares; false at its end.
@@ -149,8 +165,13 @@ struct Process {
 
 impl Process {
     fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(args)
+        let me = std::env::current_exe().unwrap();
+        Self::of(&[&[me.to_str().unwrap()], args].concat())
+    }
+
+    fn of(line: &[&str]) -> Self {
+        let mut child = Command::new(line[0])
+            .args(&line[1..])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -5,7 +5,9 @@ use crate::{
     meter::{receive, send},
     meter_relay, told,
 };
-use hive_net::{BulkPath, Config, Gate, ListenAddrs, NetHandle, ProtocolPolicy, RelayLimits, spawn};
+use hive_net::{
+    BulkListen, BulkPath, Config, Gate, ListenAddrs, NetHandle, ProtocolPolicy, RelayLimits, spawn,
+};
 use hive_protocol::{
     ids::{NetworkId, NodeId},
     keys::SecretKey,
@@ -16,9 +18,9 @@ use std::{sync::Arc, time::Duration};
 
 const PROTOCOL: &str = "/bench/1";
 const MESH: NetworkId = NetworkId([1; 32]);
-const RELAY: u8 = 1;
-const RECEIVER: u8 = 2;
-const SENDER: u8 = 3;
+pub const RELAY: u8 = 1;
+pub const RECEIVER: u8 = 2;
+pub const SENDER: u8 = 3;
 
 struct Open;
 
@@ -38,16 +40,20 @@ impl Gate for Open {
     }
 }
 
-fn id(seed: u8) -> NodeId {
+pub fn id(seed: u8) -> NodeId {
     NodeId(SecretKey::from_seed(&[seed; 32]).public())
 }
 
 async fn node(seed: u8, listen: ListenAddrs) -> NetHandle {
+    node_with(seed, listen, BulkListen::default()).await
+}
+
+pub async fn node_with(seed: u8, listen: ListenAddrs, bulk: BulkListen) -> NetHandle {
     let config = Config {
         secret: SecretKey::from_seed(&[seed; 32]),
         network: MESH,
         listen,
-        bulk: Default::default(),
+        bulk,
         transports: hive_net::Transports::default(),
         ipv6: true,
         upnp: false,

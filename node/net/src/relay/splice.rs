@@ -11,9 +11,11 @@ use crate::bulk::{links::Link, socket};
 use hive_protocol::ids::NodeId;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use std::{
+    future::poll_fn,
     io,
     os::fd::{AsFd, OwnedFd},
     sync::{Mutex, PoisonError},
+    task::Poll,
 };
 use tokio::{
     io::Interest,
@@ -74,7 +76,7 @@ async fn carried(
     far: (NodeId, TcpStream),
 ) -> Result<(), Broken> {
     let cutter = desk.cutter();
-    let (_near_link, _far_link) = (link(desk, &near)?, link(desk, &far)?);
+    let links = [link(desk, &near)?, link(desk, &far)?];
     let (near, far) = (near.1, far.1);
     let ways = async {
         let forth = one_way(desk, id, Direction::Forth, &near, &far);
@@ -95,7 +97,18 @@ async fn carried(
         ended = ways => ended,
         cut = lapsed(desk, id) => Err(Broken::Cut(cut)),
         () = cutter.cancelled() => Err(Broken::Cut(Cut::Drained)),
+        () = parted(&links) => Err(Broken::Io(io::ErrorKind::ConnectionAborted.into())),
     }
+}
+
+/// Waits until one of the two is no connected member any more.
+async fn parted(links: &[Link]) {
+    poll_fn(|cx| {
+        // All are asked, so that each knows whom to wake.
+        let ended = links.iter().filter(|link| link.reader_waits(cx.waker())).count();
+        if ended > 0 { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 /// Has the connection ended when its node is no connected member any more.

@@ -79,9 +79,11 @@ async fn a_days_bytes_are_shared_by_all_circuits_of_a_node_to_the_byte() {
     };
     let mut three = three(4, limits).await;
     assert_eq!(reserve(&three.b, &three.relay).await, OK);
-    let mut running = Vec::new();
-    for way in 0..8 {
-        let (near, far) = open(&mut three).await;
+    let (mut opened, mut running) = (Vec::new(), Vec::new());
+    for _ in 0..8 {
+        opened.push(open(&mut three).await);
+    }
+    for (way, (near, far)) in opened.into_iter().enumerate() {
         let (from, to) = if way % 2 == 0 { (near, far) } else { (far, near) };
         running.push(tokio::spawn(async move {
             tokio::join!(flood(from, 9_999), drain(to)).1.0
@@ -239,15 +241,15 @@ async fn an_end_that_does_not_read_costs_neither_memory_nor_others() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_asks_too_often_is_refused_and_then_served_again() {
     let limits = RelayLimits {
-        requests_per_minute: 120,
+        requests_per_minute: 60,
         ..RelayLimits::default()
     };
     let three = three(28, limits).await;
     let mut refused = 0;
-    for _ in 0..70 {
+    for _ in 0..60 {
         refused += u64::from(reserve(&three.a, &three.relay).await == RESERVATION_REFUSED);
     }
-    assert!((1..=10).contains(&refused), "{refused}");
+    assert!((1..=30).contains(&refused), "{refused}");
     assert_eq!(reserve(&three.b, &three.relay).await, OK, "others are not");
     until("in time it may again", async || {
         reserve(&three.a, &three.relay).await == OK

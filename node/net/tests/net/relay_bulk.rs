@@ -1,6 +1,6 @@
 //! Bulk streams through a relay: two TCP connections it connects, within its limits, and what happens without.
 
-use crate::mesh::{TestNode, member, member_with, soon, until};
+use crate::mesh::{TestNode, member_with, soon, until};
 use hive_net::{BulkInbound, BulkListen, BulkPath, ListenAddrs, ProtocolPolicy, Relay, RelayLimits};
 use std::io::ErrorKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,7 +1,7 @@
 //! Transfers that a relay's restart interrupts go on where they were.
 
 use crate::mesh::{TestNode, member_with, soon, until};
-use hive_net::{ListenAddrs, NetHandle, ProtocolPolicy, RelayLimits};
+use hive_net::{BulkPath, ListenAddrs, NetHandle, ProtocolPolicy, RelayLimits};
 use hive_protocol::ids::NodeId;
 use std::{
     sync::{
@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const PROTOCOL: &str = "/test/range/1";
 /// Bytes of one transfer.
-const SIZE: u64 = 6 << 20;
+const SIZE: u64 = 8 << 20;
 const TRANSFERS: usize = 20;
 
 fn byte(at: u64) -> u8 {
@@ -52,6 +52,9 @@ struct Watch {
     stall: Mutex<Duration>,
     broken: AtomicUsize,
     wrong: AtomicUsize,
+    /// Streams on connections of their own, and others.
+    own: AtomicUsize,
+    mesh: AtomicUsize,
 }
 
 /// Fetches all bytes, however often the stream breaks.
@@ -63,6 +66,11 @@ async fn fetch(net: NetHandle, from: NodeId, mine: usize, watch: Arc<Watch>) {
                 .open_bulk(from, PROTOCOL)
                 .await
                 .map_err(std::io::Error::other)?;
+            let of_kind = match stream.path() {
+                BulkPath::Relayed { .. } => &watch.own,
+                _ => &watch.mesh,
+            };
+            of_kind.fetch_add(1, Ordering::Relaxed);
             stream.write_u64(at).await?;
             stream.flush().await?;
             let mut piece = vec![0; 32 << 10];
@@ -97,7 +105,7 @@ async fn fetch(net: NetHandle, from: NodeId, mine: usize, watch: Arc<Watch>) {
 async fn twenty_transfers_go_on_when_their_relay_restarts() {
     let limits = RelayLimits {
         // Slow enough that they are under way when the relay goes.
-        total_rate: 40 << 20,
+        circuit_rate: 2 << 20,
         ..RelayLimits::default()
     };
     for (seed, tcp) in [(1, true), (4, false)] {
@@ -121,6 +129,8 @@ async fn twenty_transfers_go_on_when_their_relay_restarts() {
             stall: Mutex::default(),
             broken: AtomicUsize::new(0),
             wrong: AtomicUsize::new(0),
+            own: AtomicUsize::new(0),
+            mesh: AtomicUsize::new(0),
         });
         let running: Vec<_> = (0..TRANSFERS)
             .map(|n| tokio::spawn(fetch(a.net.clone(), b.id(), n, Arc::clone(&watch))))
@@ -129,8 +139,16 @@ async fn twenty_transfers_go_on_when_their_relay_restarts() {
             watch.got.lock().unwrap().iter().all(|(at, _)| *at > SIZE / 8)
         })
         .await;
+        let paths = |watch: &Watch| {
+            let (own, mesh) = (&watch.own, &watch.mesh);
+            (own.load(Ordering::Relaxed), mesh.load(Ordering::Relaxed))
+        };
+        println!("own, mesh: {:?} at first", paths(&watch));
         let before: Vec<u64> = watch.got.lock().unwrap().iter().map(|(at, _)| *at).collect();
-        assert!(before.iter().all(|at| *at < SIZE), "too fast to be interrupted");
+        assert!(
+            before.iter().all(|at| *at < SIZE),
+            "too fast to be interrupted: {before:?}"
+        );
         drop(service);
         relay.net.shutdown().await;
         drop(relay);
@@ -148,9 +166,10 @@ async fn twenty_transfers_go_on_when_their_relay_restarts() {
         let stall = *watch.stall.lock().unwrap();
         let broken = watch.broken.load(Ordering::Relaxed);
         println!(
-            "{}: {TRANSFERS} transfers, {broken} breaks, longest stall {stall:?}, all done {:?} after the relay was back",
+            "{}: {TRANSFERS} transfers, {broken} breaks, longest stall {stall:?}, all done {:?} after the relay was back, own, mesh: {:?}",
             if tcp { "TCP" } else { "QUIC" },
             back.elapsed(),
+            paths(&watch),
         );
         assert!(broken >= TRANSFERS, "each was interrupted: {broken}");
         assert_eq!(
