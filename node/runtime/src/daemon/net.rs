@@ -85,6 +85,13 @@ impl Daemon {
             }
             NetEvent::Path { node, path, addr } => {
                 tracing::info!(target: "hive_runtime::net", ?node, ?path, addr, "another way");
+                let mut text = path.name().to_owned();
+                if let Some(relay) = path.relay() {
+                    text = format!("{text} (through {})", self.node_label(&relay));
+                } else if let Some(addr) = addr {
+                    text = format!("{text} over {addr}");
+                }
+                self.events.say("peer.path", node, text);
             }
             // How this node is reached: the core of that has heard it.
             NetEvent::Observed { .. }

@@ -130,6 +130,8 @@ impl Daemon {
         }
         view.roles.push(mesh.membership.role.name().to_owned());
         view.listen = mesh.net.listen_addrs();
+        // Ways through relays are no places of this node's own: they are among what it publishes.
+        view.listen.retain(|a| !a.contains("/p2p-circuit"));
         view.earned = mesh.earned;
         if let Some(worker) = &mesh.worker {
             view.capabilities = self.capabilities.clone();

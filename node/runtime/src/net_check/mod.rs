@@ -190,11 +190,12 @@ fn addresses(f: &Facts<'_>, lines: &mut Lines) {
             Some("check the forwarding in the router, or take it back: hivenode config set announce ''"),
         );
     } else {
-        let text = format!(
-            "{} published, {confirmed} confirmed from outside, {refused} refused: {}",
-            published.len(),
-            published.join(" ")
-        );
+        let tests = if f.config.direct {
+            format!("{confirmed} confirmed from outside, {refused} refused")
+        } else {
+            "of relays only (direct = off)".to_owned()
+        };
+        let text = format!("{} published, {tests}: {}", published.len(), published.join(" "));
         lines.add("addresses", Verdict::Pass, text, None);
     }
 }

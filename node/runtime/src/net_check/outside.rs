@@ -44,10 +44,23 @@ pub(super) fn router(f: &Facts<'_>, lines: &mut Lines) {
             format!("not reachable from outside ({kind}); too few observers to tell the router's kind"),
             Some("ask again when more nodes are connected: hivenode net check"),
         ),
+        // Nodes of one network need nobody outside.
+        _ if f
+            .peers
+            .iter()
+            .all(|p| p.state != "relay" && p.state != "punching") =>
+        {
+            lines.add(
+                "nat",
+                Verdict::Pass,
+                "not tested: nobody connected is on another network",
+                None,
+            )
+        }
         _ => lines.add(
             "nat",
             Verdict::Warn,
-            "not tested: no other node on another network is connected",
+            "not tested: nobody who is connected directly is on another network",
             Some("ask again when more nodes are connected: hivenode net check"),
         ),
     }
@@ -142,7 +155,7 @@ pub(super) fn relays(f: &Facts<'_>, lines: &mut Lines) {
         .map_or_else(String::new, |h| {
             format!("; {}: {}", name(&h.name, &h.node), h.detail)
         });
-    let known = r.known_relays.len();
+    let known = r.known_relays.len() + r.relays.len();
     let more = "start one on a machine with a public address: hivenode up --role relay TICKET";
     match (r.state.as_str(), held.len()) {
         ("public", _) if f.config.direct => lines.add(

@@ -125,13 +125,29 @@ fn two_relays_are_enough_and_one_is_not() {
     assert_eq!(worst, Verdict::Warn);
     assert_eq!(
         of(&rows, "relays").detail,
-        "only fra 14.2 ms of 3 known; ams: is full"
+        "only fra 14.2 ms of 5 known; ams: is full"
     );
     reach.relays[1] = held("ams", "reserved");
     let (worst, rows) = look(&reach, &NetConfig::default(), &[]);
     assert_eq!(
         (worst, of(&rows, "relays").detail.as_str()),
         (Verdict::Pass, "fra 14.2 ms, ams 14.2 ms")
+    );
+}
+
+#[test]
+fn what_nobody_could_test_is_a_warning_only_where_it_matters() {
+    let mut reach = good();
+    reach.state = "unknown".into();
+    reach.mapping = "unknown".into();
+    let config = NetConfig::default();
+    assert_eq!(
+        of(&look(&reach, &config, &[peer("direct")]).1, "nat").verdict,
+        "pass"
+    );
+    assert_eq!(
+        of(&look(&reach, &config, &[peer("relay")]).1, "nat").verdict,
+        "warn"
     );
 }
 

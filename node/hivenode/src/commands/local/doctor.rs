@@ -88,13 +88,13 @@ fn clock_here() -> CheckRow {
     if now < CLOCK_FLOOR_MS {
         let shown = crate::quantity::rfc3339(now);
         return check(
-            "clock",
+            "date",
             Verdict::Fail,
             format!("this machine says {shown}"),
             Some("set the clock (timedatectl set-ntp true)"),
         );
     }
-    check("clock", Verdict::Pass, crate::quantity::rfc3339(now), None)
+    check("date", Verdict::Pass, crate::quantity::rfc3339(now), None)
 }
 
 async fn daemon(session: &Session, checks: &mut Vec<CheckRow>) {
