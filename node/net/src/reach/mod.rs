@@ -8,6 +8,7 @@ mod ask;
 mod back;
 mod budget;
 mod facts;
+mod mapper;
 mod probe;
 mod publish;
 mod resolve;
@@ -37,7 +38,7 @@ use std::{
     sync::{Arc, OnceLock, PoisonError, RwLock},
     time::Instant,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Tests one peer may ask for at a time.
 const MAX_ASKING: usize = 4;
@@ -80,6 +81,7 @@ impl Reach {
     /// What this node seems to be from outside: mapped by a router, then seen by most members; at most 8.
     pub(crate) fn candidates(&self) -> Vec<Multiaddr> {
         let mut all: Vec<Multiaddr> = self.facts.mapped();
+        all.truncate(seen::MAX_CANDIDATES / 2);
         for addr in self.seen.most(Instant::now()) {
             if !all.contains(&addr) {
                 all.push(addr);
@@ -108,6 +110,13 @@ impl Service {
             shared: Arc::clone(&self.shared),
         })
     }
+}
+
+/// Begins to have routers open the ports this node listens on.
+pub(crate) fn open_ports(net: &NetHandle, listening: watch::Receiver<Vec<String>>) {
+    let places = mapper::Places::default();
+    let keeper = mapper::Keeper::new(Arc::clone(&net.shared), net.commands.downgrade(), places);
+    tokio::spawn(keeper.run(listening));
 }
 
 /// Begins to serve tests, and to take the words of those made for this node.

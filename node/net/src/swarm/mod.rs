@@ -148,6 +148,7 @@ pub async fn spawn(config: Config) -> Result<(NetHandle, NetEvents), NetError> {
     let wishes = shared.registry.serve(punch_wire::PROTOCOL, on_punch::POLICY)?;
     tokio::spawn(on_punch::take_wishes(wishes, talks.clone()));
     let (events, receiver) = mpsc::channel(EVENT_QUEUE);
+    let (ports, listening_on) = watch::channel(Vec::new());
     let mut node = Node {
         me,
         network: config.network,
@@ -166,7 +167,7 @@ pub async fn spawn(config: Config) -> Result<(NetHandle, NetEvents), NetError> {
         unseen: on_bulk::Unseen::new(),
         relays: on_relay::Relays::default(),
         reaching: on_reach::Reaching::default(),
-        ports: watch::channel(Vec::new()).0,
+        ports,
         alarms: alarms::Alarms::default(),
         candidates: candidates::Candidates::default(),
         punches: punches::Punches::default(),
@@ -183,6 +184,9 @@ pub async fn spawn(config: Config) -> Result<(NetHandle, NetEvents), NetError> {
     tokio::spawn(node.run(command_queue, gate_queue, talk_queue, events));
     let handle = NetHandle { me, commands, shared };
     reach::start(&handle, prober)?;
+    if config.upnp {
+        reach::open_ports(&handle, listening_on);
+    }
     Ok((handle, NetEvents { receiver }))
 }
 
