@@ -23,7 +23,18 @@ pub fn program() -> PathBuf {
 
 /// The program with nothing of this process's settings.
 pub fn bare() -> Command {
-    let mut command = Command::new(program());
+    stripped(Command::new(program()))
+}
+
+/// The same inside a network of the laboratory.
+pub fn bare_inside(space: &str) -> Command {
+    let mut command = Command::new("ip");
+    // `ip` becomes the program: the process id is the program's.
+    command.args(["netns", "exec", space]).arg(program());
+    stripped(command)
+}
+
+fn stripped(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
         if name.starts_with("HIVENODE_") || name.starts_with("XDG_") || name == "RUST_LOG" {

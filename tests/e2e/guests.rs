@@ -91,6 +91,28 @@ pub fn nap_cat(ms: u64) -> String {
     ))
 }
 
+/// Says numbers of three digits, one a line, sleeping after each.
+pub fn count(lines: u32, ms: u64) -> String {
+    let digit = |at: u32, by: u32| {
+        format!(
+            "(i32.store8 (i32.const {at}) (i32.add (i32.const 48)
+               (i32.rem_u (i32.div_u (local.get $n) (i32.const {by})) (i32.const 10))))"
+        )
+    };
+    let digits: String = [(100, 100), (101, 10), (102, 1)]
+        .map(|(at, by)| digit(at, by))
+        .concat();
+    guest(&format!(
+        "(func (export \"_start\") (local $n i32)
+           (i32.store8 (i32.const 103) (i32.const 10))
+           (loop $next {digits}
+             (call $put (i32.const 1) (i32.const 100) (i32.const 4))
+             (call $nap (i64.const {ms}))
+             (local.set $n (i32.add (local.get $n) (i32.const 1)))
+             (br_if $next (i32.lt_u (local.get $n) (i32.const {lines})))))"
+    ))
+}
+
 /// Ends with 3 when standard input begins with `x`, else says `fine`.
 pub fn picky() -> String {
     guest(

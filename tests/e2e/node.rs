@@ -1,7 +1,7 @@
 //! One daemon: its folder, its process, the ways to ask it.
 
 use crate::{
-    command::{Going, LONGEST, Out, bare},
+    command::{Going, LONGEST, Out, bare, bare_inside},
     http,
     wait::{SOON, until, until_else},
 };
@@ -23,6 +23,8 @@ pub struct Node {
     /// Its folder.
     pub dir: PathBuf,
     settings: Vec<(String, String)>,
+    /// The namespace its daemon runs in, if not this process's. Commands reach it by its socket from anywhere.
+    space: Option<String>,
     child: Option<Child>,
     /// The daemon stops by itself when this closes: it cannot outlive the test, however that ends.
     leash: Option<ChildStdin>,
@@ -35,6 +37,7 @@ impl Node {
             name: name.to_owned(),
             dir: home.join(name),
             settings: Vec::new(),
+            space: None,
             child: None,
             leash: None,
         };
@@ -59,8 +62,17 @@ impl Node {
         self.settings.push((name, value.to_owned()));
     }
 
+    /// The same, its daemon in this namespace from the next start on.
+    pub fn inside(mut self, space: &str) -> Self {
+        self.space = Some(space.to_owned());
+        self
+    }
+
     fn command(&self) -> std::process::Command {
-        let mut command = bare();
+        self.prepared(bare())
+    }
+
+    fn prepared(&self, mut command: std::process::Command) -> std::process::Command {
         command
             .arg("--data")
             .arg(&self.dir)
@@ -71,7 +83,8 @@ impl Node {
     /// Starts the daemon and does not wait for it.
     pub fn begin(&mut self) {
         std::fs::create_dir_all(&self.dir).expect("a folder");
-        let mut command = self.command();
+        let program = self.space.as_deref().map_or_else(bare, bare_inside);
+        let mut command = self.prepared(program);
         command
             .args(["serve", "--attached", "--log-file"])
             .arg(self.log_path())

@@ -100,6 +100,17 @@ impl Row {
         self.connected() && self.direct_enough()
     }
 
+    /// Whether it was well at last: it connected in the end, never failed twice in a row, and was direct at least once
+    /// where theory allows it. For machines that are too busy to be judged by every single run.
+    #[must_use]
+    pub fn recovered(&self) -> bool {
+        let failed = |t: &Trial| t.way == "none";
+        let twice = self.trials.windows(2).any(|w| w.iter().all(failed));
+        let direct = self.expected != Way::Direct.name() || self.count("direct") > 0;
+        let last = self.trials.last().is_some_and(|t| !failed(t));
+        last && !twice && direct
+    }
+
     /// A percentile of a time over its runs.
     #[must_use]
     pub fn percentile(&self, of: fn(&Trial) -> Option<u64>, percent: usize) -> Option<u64> {
@@ -134,6 +145,12 @@ impl Matrix {
     #[must_use]
     pub fn good(&self) -> bool {
         self.rows.iter().all(Row::good)
+    }
+
+    /// Whether every row was well at last.
+    #[must_use]
+    pub fn recovered(&self) -> bool {
+        self.rows.iter().all(Row::recovered)
     }
 
     /// Takes in the runs of another matrix of the same program.
@@ -198,6 +215,24 @@ pub(crate) mod tests {
         assert_eq!(percentile((1..=100).collect(), 95), Some(95));
         assert_eq!(percentile((1..=20).rev().collect(), 95), Some(19));
         assert_eq!(percentile((1..=20).collect(), 50), Some(10));
+    }
+
+    #[test]
+    fn a_row_recovers_when_it_connects_at_last_and_never_failed_twice_in_a_row() {
+        let direct = || trial("direct", 300, Some(900));
+        let relay = || trial("relay", 300, None);
+        let lost = || Trial::failed("x".into());
+        for (trials, well) in [
+            (vec![lost(), direct()], true),
+            (vec![lost(), relay()], false),
+            (vec![lost(), relay(), lost(), direct()], true),
+            (vec![direct(), lost()], false),
+            (vec![lost(), lost(), direct()], false),
+        ] {
+            let ways: Vec<_> = trials.iter().map(|t| t.way.clone()).collect();
+            assert_eq!(row("direct", trials).recovered(), well, "{ways:?}");
+        }
+        assert!(row("relay", vec![lost(), relay()]).recovered());
     }
 
     #[test]

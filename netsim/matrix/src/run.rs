@@ -29,6 +29,8 @@ pub struct Settings {
     pub program: PathBuf,
     /// Runs of each combination.
     pub runs: usize,
+    /// Runs that may be added to a combination in which some missed, until it is good enough.
+    pub more: usize,
     /// Laboratories at once.
     pub jobs: usize,
     /// Where logs and captures of failed runs go; none are kept without.
@@ -91,7 +93,10 @@ fn version(program: &Path) -> Result<String, MatrixError> {
 fn row(combination: &Combination, settings: &Settings) -> Row {
     let mut row = Row::of(combination);
     let mut scene = None;
-    for n in 0..settings.runs {
+    for n in 0..settings.runs + settings.more {
+        if n >= settings.runs && (row.good() || row.recovered()) {
+            break;
+        }
         // A laboratory that did not come up, or in which something broke, is built anew.
         let built = match scene.take() {
             Some(scene) => Ok(scene),

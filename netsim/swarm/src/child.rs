@@ -32,9 +32,18 @@ pub struct Joined {
 
 /// Serves until the input ends; `stat` is answered with a [`Stat`].
 pub async fn serve(args: &Serve) -> Result<(), Fail> {
-    let make = Make { n: SERVER, carrier: args.carrier, listen: true, serves: true, ear: None };
+    let make = Make {
+        n: SERVER,
+        carrier: args.carrier,
+        listen: true,
+        serves: true,
+        ear: None,
+    };
     let node = Node::start(args.kind, make).await?;
-    say(&Up { id: node.id(), addr: node.addr().ok_or("no address")? })?;
+    say(&Up {
+        id: node.id(),
+        addr: node.addr().ok_or("no address")?,
+    })?;
     answer(|| node.stat()).await
 }
 
@@ -42,8 +51,13 @@ pub async fn serve(args: &Serve) -> Result<(), Fail> {
 pub async fn crowd(args: &Crowd) -> Result<(), Fail> {
     let mut nodes = Vec::new();
     for n in 0..u64::try_from(args.nodes)? {
-        let make =
-            Make { n, carrier: args.carrier, listen: args.listening, serves: args.listening, ear: None };
+        let make = Make {
+            n,
+            carrier: args.carrier,
+            listen: args.listening,
+            serves: args.listening,
+            ear: None,
+        };
         nodes.push(Node::start(args.kind, make).await?);
     }
     say(&Stat::default())?;
@@ -63,7 +77,10 @@ pub async fn crowd(args: &Crowd) -> Result<(), Fail> {
             joined.map(|()| began.elapsed().as_secs_f64() * 1000.0)
         })
         .collect();
-    let mut done = Joined { ms: Vec::new(), failed: Vec::new() };
+    let mut done = Joined {
+        ms: Vec::new(),
+        failed: Vec::new(),
+    };
     while let Some(joined) = joining.next().await {
         match joined {
             Ok(ms) => done.ms.push(ms),

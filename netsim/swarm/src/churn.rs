@@ -72,14 +72,23 @@ impl World {
         };
         let node = Node::start(Kind::Hive, make).await?;
         for other in self.dice.some_below(self.living.len(), self.args.degree) {
-            let Some(other) = self.living.get(other) else { continue };
+            let Some(other) = self.living.get(other) else {
+                continue;
+            };
             let began = Instant::now();
-            match node.join(&other.node.id(), &other.node.addr().unwrap_or_default()).await {
+            match node
+                .join(&other.node.id(), &other.node.addr().unwrap_or_default())
+                .await
+            {
                 Ok(()) => self.joins.push(began.elapsed().as_secs_f64() * 1000.0),
                 Err(_) => self.refused += 1,
             }
         }
-        self.living.push(Living { n: self.next, since: Instant::now(), node });
+        self.living.push(Living {
+            n: self.next,
+            since: Instant::now(),
+            node,
+        });
         self.next += 1;
         Ok(())
     }
@@ -89,11 +98,19 @@ impl World {
         for (to, from) in bytes.iter_mut().zip(message.to_le_bytes()) {
             *to = from;
         }
-        let settled: Vec<&Living> = self.living.iter().filter(|l| l.since.elapsed() >= SETTLED).collect();
+        let settled: Vec<&Living> = self
+            .living
+            .iter()
+            .filter(|l| l.since.elapsed() >= SETTLED)
+            .collect();
         let author = settled.get(self.dice.below(settled.len())).ok_or("no nodes")?;
         let must = settled.iter().map(|l| l.n).filter(|n| *n != author.n).collect();
         author.node.publish(bytes).await?;
-        Ok(Said { message, at: Instant::now(), must })
+        Ok(Said {
+            message,
+            at: Instant::now(),
+            must,
+        })
     }
 
     /// How many had to hear it, and how many did.
@@ -122,7 +139,14 @@ pub async fn run(args: &args::Churn) -> Result<bool, Fail> {
     let mut world = World {
         args: args.clone(),
         next: nodes.len() as u64,
-        living: (0..).zip(nodes).map(|(n, node)| Living { n, since: Instant::now(), node }).collect(),
+        living: (0..)
+            .zip(nodes)
+            .map(|(n, node)| Living {
+                n,
+                since: Instant::now(),
+                node,
+            })
+            .collect(),
         dice,
         heard,
         joins: Vec::new(),
@@ -154,7 +178,11 @@ pub async fn run(args: &args::Churn) -> Result<bool, Fail> {
     #[allow(clippy::cast_precision_loss)]
     let grown = (last.rss_kb - first.rss_kb) / 1024.0 / (args.time.max(1) as f64 / 60.0);
     let row = vec![
-        format!("{} of {}", args.replaced * usize::try_from(args.time)?, args.nodes),
+        format!(
+            "{} of {}",
+            args.replaced * usize::try_from(args.time)?,
+            args.nodes
+        ),
         format!("{did}/{must}"),
         world.refused.to_string(),
         format!("{:.1}", quantile(&joins, 0.5)),
@@ -164,7 +192,17 @@ pub async fn run(args: &args::Churn) -> Result<bool, Fail> {
     if args.json {
         println!("{}", serde_json::to_string(&row)?);
     } else {
-        table(&["replaced", "heard", "dials failed", "dial p50 ms", "p99", "MB/min"], &[row]);
+        table(
+            &[
+                "replaced",
+                "heard",
+                "dials failed",
+                "dial p50 ms",
+                "p99",
+                "MB/min",
+            ],
+            &[row],
+        );
     }
     // One in a thousand is what the design allows to be lost while nodes come and go.
     Ok(did * 1000 >= must * 999)

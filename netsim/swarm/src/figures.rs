@@ -3,7 +3,11 @@
 /// The value below which this share (0 to 1) of the sorted values lies; 0 for none.
 pub fn quantile(sorted: &[f64], share: f64) -> f64 {
     let last = sorted.len().saturating_sub(1);
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss
+    )]
     let at = (last as f64 * share).round() as usize;
     sorted.get(at).copied().unwrap_or(0.0)
 }
@@ -23,13 +27,20 @@ pub fn median(values: Vec<f64>) -> f64 {
 pub fn table(head: &[&str], rows: &[Vec<String>]) {
     let width = |n: usize| {
         let cells = rows.iter().filter_map(|r| r.get(n)).map(|c| c.chars().count());
-        cells.chain(head.get(n).map(|h| h.chars().count())).max().unwrap_or(0)
+        cells
+            .chain(head.get(n).map(|h| h.chars().count()))
+            .max()
+            .unwrap_or(0)
     };
     let line = |cells: &[String]| {
         let mut out = String::new();
         for (n, cell) in cells.iter().enumerate() {
             let wide = width(n);
-            out += &if n == 0 { format!("{cell:<wide$}") } else { format!("  {cell:>wide$}") };
+            out += &if n == 0 {
+                format!("{cell:<wide$}")
+            } else {
+                format!("  {cell:>wide$}")
+            };
         }
         println!("{}", out.trim_end());
     };

@@ -75,7 +75,9 @@ struct Outcome {
 }
 
 pub async fn run(args: &args::Gossip) -> Result<bool, Fail> {
-    let kinds = args.kind.map_or_else(|| vec![Kind::Hive, Kind::Plain], |k| vec![k]);
+    let kinds = args
+        .kind
+        .map_or_else(|| vec![Kind::Hive, Kind::Plain], |k| vec![k]);
     let mut good = true;
     let mut rows = Vec::new();
     for kind in kinds {
@@ -102,8 +104,16 @@ pub async fn run(args: &args::Gossip) -> Result<bool, Fail> {
     if !args.json {
         table(
             &[
-                "nodes of", "delivered", "one hop ms", "p50", "p99", "max", "to all", "p99/one hop",
-                "cpu us each", "KB a node",
+                "nodes of",
+                "delivered",
+                "one hop ms",
+                "p50",
+                "p99",
+                "max",
+                "to all",
+                "p99/one hop",
+                "cpu us each",
+                "KB a node",
             ],
             &rows,
         );
@@ -181,7 +191,11 @@ fn figures(args: &args::Gossip, heard: Vec<Heard>) -> Outcome {
         p99_ms,
         max_ms: quantile(&ms, 1.0),
         all_ms: quantile(&sorted(last), 0.5),
-        ratio: if one_hop_ms > 0.0 { p99_ms / one_hop_ms } else { f64::INFINITY },
+        ratio: if one_hop_ms > 0.0 {
+            p99_ms / one_hop_ms
+        } else {
+            f64::INFINITY
+        },
         cpu_us_each: 0.0,
         rss_kb_node: 0.0,
     }

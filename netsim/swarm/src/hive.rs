@@ -5,7 +5,8 @@ use crate::{
     node::{Ear, Make, Stat, Tally},
 };
 use hive_net::{
-    Admission, BulkListen, Config, Gate, Judgement, Limits, ListenAddrs, NetEvent, NetEvents, NetHandle, Topic,
+    Admission, BulkListen, Config, Gate, Judgement, Limits, ListenAddrs, NetEvent, NetEvents, NetHandle,
+    Topic, Transports,
 };
 use hive_protocol::{
     credential::Credential,
@@ -57,7 +58,10 @@ impl Gate for Door {
     }
 
     fn judge(&self, node: NodeId, hello: &Hello) -> Verdict {
-        let refuse = |code: &str, detail: String| Verdict::Refused { code: code.into(), detail };
+        let refuse = |code: &str, detail: String| Verdict::Refused {
+            code: code.into(),
+            detail,
+        };
         let Some(credential) = &hello.credential else {
             return refuse("member.no_credential", String::new());
         };
@@ -93,7 +97,11 @@ impl Member {
             authority: NodeId(authority().public()),
             credential: Signed::sign(&authority(), &document)?,
         };
-        let listen = if make.listen { vec![make.carrier.listen().to_owned()] } else { Vec::new() };
+        let listen = if make.listen {
+            vec![make.carrier.listen().to_owned()]
+        } else {
+            Vec::new()
+        };
         let mut limits = Limits::default();
         if make.serves {
             limits.connections = u32::try_from(ROOM)?;
@@ -105,6 +113,10 @@ impl Member {
             network: MESH,
             listen: ListenAddrs::Exactly(listen),
             bulk: BulkListen::Off,
+            transports: Transports::default(),
+            ipv6: false,
+            upnp: false,
+            direct: true,
             kad_server: make.serves,
             limits,
             version: "swarmlab".into(),
@@ -137,7 +149,10 @@ impl Member {
     }
 
     pub async fn publish(&self, bytes: Vec<u8>) -> Result<bool, String> {
-        self.net.publish(Topic::Demand, bytes).await.map_err(|e| e.to_string())
+        self.net
+            .publish(Topic::Demand, bytes)
+            .await
+            .map_err(|e| e.to_string())
     }
 
     pub fn stat(&self) -> Stat {
@@ -161,7 +176,9 @@ async fn hear(mut events: NetEvents, net: NetHandle, tally: Arc<Tally>, ear: Opt
         match event {
             NetEvent::Connected { .. } => Tally::add(&tally.peers),
             NetEvent::Disconnected { member: true, .. } => Tally::sub(&tally.peers),
-            NetEvent::Gossip { id, source, bytes, .. } => {
+            NetEvent::Gossip {
+                id, source, bytes, ..
+            } => {
                 let from = id.from;
                 net.validated(id, Judgement::Accept).await;
                 if let Some(ear) = &ear {

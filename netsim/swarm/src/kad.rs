@@ -56,12 +56,16 @@ pub async fn run(args: &args::Kad) -> Result<bool, Fail> {
     let (mut find, mut provide, mut providers) = (Times::default(), Times::default(), Times::default());
     for n in 0..args.lookups {
         let pick = dice.some_below(nodes.len(), 3);
-        let [Some(asker), Some(sought), Some(third)] = [0, 1, 2].map(|i| member(&nodes, *pick.get(i)?)) else {
+        let [Some(asker), Some(sought), Some(third)] = [0, 1, 2].map(|i| member(&nodes, *pick.get(i)?))
+        else {
             return Err("a mesh of at least three nodes is needed".into());
         };
         let began = Instant::now();
         let found = asker.net.find_node(sought.net.me()).await;
-        find.add(began, found.is_ok_and(|addrs| sought.addr().is_some_and(|a| addrs.contains(&a))));
+        find.add(
+            began,
+            found.is_ok_and(|addrs| sought.addr().is_some_and(|a| addrs.contains(&a))),
+        );
         let hash = BlobHash::of(format!("blob {n}").as_bytes());
         let began = Instant::now();
         provide.add(began, sought.net.provide(hash).await.is_ok());
@@ -70,7 +74,11 @@ pub async fn run(args: &args::Kad) -> Result<bool, Fail> {
         providers.add(began, found.is_ok_and(|nodes| nodes.contains(&sought.net.me())));
     }
     let failed = find.failed + provide.failed + providers.failed;
-    let rows = [find.row("find a node"), provide.row("announce a blob"), providers.row("find a blob")];
+    let rows = [
+        find.row("find a node"),
+        provide.row("announce a blob"),
+        providers.row("find a blob"),
+    ];
     if args.json {
         println!("{}", serde_json::to_string(&rows)?);
     } else {

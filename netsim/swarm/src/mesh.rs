@@ -52,7 +52,11 @@ pub struct Plan {
 }
 
 /// Builds a connected mesh: every node dials some of those before it.
-pub async fn build(plan: &Plan, dice: &mut Dice, ear: impl Fn(usize) -> Option<Ear>) -> Result<Vec<Node>, Fail> {
+pub async fn build(
+    plan: &Plan,
+    dice: &mut Dice,
+    ear: impl Fn(usize) -> Option<Ear>,
+) -> Result<Vec<Node>, Fail> {
     let mut nodes = Vec::new();
     for n in 0..plan.nodes {
         let make = Make {
@@ -66,9 +70,15 @@ pub async fn build(plan: &Plan, dice: &mut Dice, ear: impl Fn(usize) -> Option<E
     }
     let mut pairs = Vec::new();
     for n in 1..nodes.len() {
-        pairs.extend(dice.some_below(n, plan.degree).into_iter().map(|other| (n, other)));
+        pairs.extend(
+            dice.some_below(n, plan.degree)
+                .into_iter()
+                .map(|other| (n, other)),
+        );
     }
-    let dials = pairs.into_iter().filter_map(|(n, other)| Some((nodes.get(n)?, nodes.get(other)?)));
+    let dials = pairs
+        .into_iter()
+        .filter_map(|(n, other)| Some((nodes.get(n)?, nodes.get(other)?)));
     let failed: Vec<String> = stream::iter(dials)
         .map(|(from, to)| async move {
             let addr = to.addr().unwrap_or_default();

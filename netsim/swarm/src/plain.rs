@@ -9,7 +9,8 @@ use crate::{
 };
 use futures::StreamExt;
 use libp2p::{
-    Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, dcutr, gossipsub, identify, kad, noise, ping, relay,
+    Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, dcutr, gossipsub, identify, kad, noise, ping,
+    relay,
     swarm::{NetworkBehaviour, SwarmEvent, behaviour::toggle::Toggle, dial_opts::DialOpts},
     tcp, yamux,
 };
@@ -55,18 +56,23 @@ fn swarm(serves: bool) -> Result<Swarm<Parts>, Fail> {
         .with_relay_client(noise::Config::new, yamux::Config::default)?
         .with_behaviour(|key, client| {
             let me = key.public().to_peer_id();
-            let mut kad = kad::Behaviour::with_config(
-                me,
-                kad::store::MemoryStore::new(me),
-                kad::Config::new(KAD),
-            );
-            kad.set_mode(Some(if serves { kad::Mode::Server } else { kad::Mode::Client }));
+            let mut kad =
+                kad::Behaviour::with_config(me, kad::store::MemoryStore::new(me), kad::Config::new(KAD));
+            kad.set_mode(Some(if serves {
+                kad::Mode::Server
+            } else {
+                kad::Mode::Client
+            }));
             let signed = gossipsub::MessageAuthenticity::Signed(key.clone());
             let mut gossip = gossipsub::Behaviour::new(signed, gossipsub::Config::default())?;
             for topic in TOPICS {
                 gossip.subscribe(&gossipsub::IdentTopic::new(topic))?;
             }
-            let relay = relay::Config { max_reservations: 8192, max_circuits: 8192, ..Default::default() };
+            let relay = relay::Config {
+                max_reservations: 8192,
+                max_circuits: 8192,
+                ..Default::default()
+            };
             Ok(Parts {
                 identify: identify::Behaviour::new(identify::Config::new("/swarmlab/1".into(), key.public())),
                 ping: ping::Behaviour::default(),
@@ -99,9 +105,19 @@ impl Stock {
         let (wishes, queue) = mpsc::channel(WISHES);
         let tally = Arc::new(Tally::default());
         let me = *swarm.local_peer_id();
-        let node = Loop { swarm, tally: Arc::clone(&tally), ear: make.ear, joining: HashMap::new() };
+        let node = Loop {
+            swarm,
+            tally: Arc::clone(&tally),
+            ear: make.ear,
+            joining: HashMap::new(),
+        };
         tokio::spawn(node.run(queue));
-        Ok(Self { me, addr, wishes, tally })
+        Ok(Self {
+            me,
+            addr,
+            wishes,
+            tally,
+        })
     }
 
     pub fn id(&self) -> String {
@@ -126,13 +142,21 @@ impl Stock {
         self.tally.now()
     }
 
-    async fn ask<T>(&self, wish: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Wish) -> Result<T, String> {
+    async fn ask<T>(
+        &self,
+        wish: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Wish,
+    ) -> Result<T, String> {
         let (reply, answer) = oneshot::channel();
         let asking = async {
-            self.wishes.send(wish(reply)).await.map_err(|_| "ended".to_owned())?;
+            self.wishes
+                .send(wish(reply))
+                .await
+                .map_err(|_| "ended".to_owned())?;
             answer.await.map_err(|_| "ended".to_owned())?
         };
-        tokio::time::timeout(PATIENCE, asking).await.map_err(|_| "no answer".to_owned())?
+        tokio::time::timeout(PATIENCE, asking)
+            .await
+            .map_err(|_| "no answer".to_owned())?
     }
 }
 
@@ -214,7 +238,9 @@ impl Loop {
                 }
             }
             SwarmEvent::IncomingConnectionError { .. } => Tally::add(&self.tally.failed),
-            SwarmEvent::Behaviour(PartsEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
+            SwarmEvent::Behaviour(PartsEvent::Identify(identify::Event::Received {
+                peer_id, info, ..
+            })) => {
                 if info.protocols.contains(&KAD) {
                     for addr in info.listen_addrs {
                         self.swarm.behaviour_mut().kad.add_address(&peer_id, addr);
@@ -224,7 +250,11 @@ impl Loop {
             }
             SwarmEvent::Behaviour(PartsEvent::Gossip(event)) => match event {
                 gossipsub::Event::Subscribed { peer_id, .. } => self.joined(peer_id, false, true),
-                gossipsub::Event::Message { propagation_source, message, .. } => {
+                gossipsub::Event::Message {
+                    propagation_source,
+                    message,
+                    ..
+                } => {
                     if let Some(ear) = &self.ear {
                         ear(&message.data, Some(propagation_source) == message.source);
                     }

@@ -15,7 +15,10 @@ const TICKS: f64 = 100.0;
 pub fn open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let most = getrlimit(Resource::Nofile).maximum;
-    let limit = Rlimit { current: most, maximum: most };
+    let limit = Rlimit {
+        current: most,
+        maximum: most,
+    };
     if let Err(e) = setrlimit(Resource::Nofile, limit) {
         eprintln!("swarmlab: the limit of open files stays as it is: {e}");
     }
@@ -39,7 +42,11 @@ impl Child {
             .spawn()?;
         let input = process.stdin.take().ok_or("no input")?;
         let output = process.stdout.take().ok_or("no output")?;
-        Ok(Self { process, input, output: BufReader::new(output).lines() })
+        Ok(Self {
+            process,
+            input,
+            output: BufReader::new(output).lines(),
+        })
     }
 
     /// Its next line.
@@ -96,5 +103,8 @@ pub fn usage(pid: u32) -> Result<Usage, Fail> {
         .and_then(|l| l.split_whitespace().next())
         .and_then(|kb| kb.parse().ok())
         .ok_or("no memory figure")?;
-    Ok(Usage { cpu_ms: (ticks(11) + ticks(12)) * 1000.0 / TICKS, rss_kb: rss })
+    Ok(Usage {
+        cpu_ms: (ticks(11) + ticks(12)) * 1000.0 / TICKS,
+        rss_kb: rss,
+    })
 }

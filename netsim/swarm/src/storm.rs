@@ -37,8 +37,12 @@ struct Outcome {
 }
 
 pub async fn run(args: &Storm) -> Result<bool, Fail> {
-    let kinds = args.kind.map_or_else(|| vec![Kind::Hive, Kind::Plain], |k| vec![k]);
-    let carriers = args.carrier.map_or_else(|| vec![Carrier::Tcp, Carrier::Quic], |c| vec![c]);
+    let kinds = args
+        .kind
+        .map_or_else(|| vec![Kind::Hive, Kind::Plain], |k| vec![k]);
+    let carriers = args
+        .carrier
+        .map_or_else(|| vec![Carrier::Tcp, Carrier::Quic], |c| vec![c]);
     let mut outcomes: Vec<Outcome> = Vec::new();
     for _ in 0..args.rounds {
         for carrier in &carriers {
@@ -64,13 +68,23 @@ pub async fn run(args: &Storm) -> Result<bool, Fail> {
     if !args.json {
         table(
             &[
-                "nodes of", "joined", "failed", "p50 ms", "p99 ms", "cpu ms/join", "KB/peer", "later",
-                "idle cpu ms/s/1000", "unrest",
+                "nodes of",
+                "joined",
+                "failed",
+                "p50 ms",
+                "p99 ms",
+                "cpu ms/join",
+                "KB/peer",
+                "later",
+                "idle cpu ms/s/1000",
+                "unrest",
             ],
             &rows,
         );
     }
-    Ok(outcomes.iter().all(|o| o.failed == 0 || o.kind == Kind::Plain.name()))
+    Ok(outcomes
+        .iter()
+        .all(|o| o.failed == 0 || o.kind == Kind::Plain.name()))
 }
 
 fn row(kind: Kind, carrier: Carrier, of: &[&Outcome]) -> Vec<String> {
@@ -91,7 +105,9 @@ fn row(kind: Kind, carrier: Carrier, of: &[&Outcome]) -> Vec<String> {
 
 async fn one(args: &Storm, kind: Kind, carrier: Carrier) -> Result<Outcome, Fail> {
     let role = |role: &str| -> Vec<String> {
-        [role, "--kind", kind.name(), "--carrier", carrier.name()].map(str::to_owned).into()
+        [role, "--kind", kind.name(), "--carrier", carrier.name()]
+            .map(str::to_owned)
+            .into()
     };
     let mut server = Child::start(&role("serve"))?;
     let up: Up = server.hear().await?;
@@ -116,12 +132,16 @@ async fn one(args: &Storm, kind: Kind, carrier: Carrier) -> Result<Outcome, Fail
     let after = usage(server.pid())?;
     let (here, there): (Stat, Stat) = (server.ask("stat").await?, crowd.ask("stat").await?);
     if usize::try_from(here.peers)? != joined.ms.len() {
-        eprintln!("swarmlab: {} have joined and the server has {} peers", joined.ms.len(), here.peers);
+        eprintln!(
+            "swarmlab: {} have joined and the server has {} peers",
+            joined.ms.len(),
+            here.peers
+        );
     }
     let later = idle(args.idle, server.pid()).await?;
     let (here_later, there_later): (Stat, Stat) = (server.ask("stat").await?, crowd.ask("stat").await?);
-    let unrest = here_later.opened - here.opened + here_later.closed - here.closed + there_later.failed
-        - there.failed;
+    let unrest =
+        here_later.opened - here.opened + here_later.closed - here.closed + there_later.failed - there.failed;
     crowd.end().await?;
     server.end().await?;
     #[allow(clippy::cast_precision_loss)]
@@ -143,7 +163,10 @@ async fn one(args: &Storm, kind: Kind, carrier: Carrier) -> Result<Outcome, Fail
 
 fn explain(failed: &[String]) -> usize {
     if let Some(why) = failed.first() {
-        eprintln!("swarmlab: {} did not join, the first because: {why}", failed.len());
+        eprintln!(
+            "swarmlab: {} did not join, the first because: {why}",
+            failed.len()
+        );
     }
     failed.len()
 }

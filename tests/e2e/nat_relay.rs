@@ -1,0 +1,157 @@
+//! A relay that restarts, or goes for good, under twenty transfers. Needs root.
+
+use crate::{
+    nat_mesh::NatMesh,
+    node::Node,
+    trees::{noise, share, text, transfer},
+    wait::{SOON, until},
+};
+use hive_natlab::{NatKind, Plan};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+/// Transfers at once.
+const TRANSFERS: usize = 20;
+/// Bytes of each.
+const SIZE: usize = 3 << 20;
+/// What makes all of them together take about fifteen seconds.
+const RATE: &str = "4M";
+/// Longest time without a byte that a user is asked to bear when a relay goes.
+const STALL: Duration = Duration::from_secs(10);
+/// All of it, on a loaded machine.
+const LONG: Duration = Duration::from_secs(120);
+
+struct Pull {
+    id: String,
+    dest: PathBuf,
+    bytes: Vec<u8>,
+}
+
+#[track_caller]
+fn begin(mesh: &NatMesh) -> Vec<Pull> {
+    let pull = |n: usize| {
+        let bytes = noise(SIZE, n as u64 + 100);
+        let file = mesh.file(&format!("from/{n}"), &bytes);
+        let dest = mesh.place(&format!("to-{n}"));
+        let ticket = share(&mesh.worker, &file);
+        let id = mesh.client.run(&["pull", &ticket, text(&dest), "-d"]).ok().text();
+        Pull {
+            id: id.trim().to_owned(),
+            dest,
+            bytes,
+        }
+    };
+    (0..TRANSFERS).map(pull).collect()
+}
+
+fn done(node: &Node, pulls: &[Pull]) -> BTreeMap<String, u64> {
+    let of = |p: &Pull| {
+        let view = transfer(node, &p.id)?;
+        assert_ne!(view["state"], "failed", "{view}");
+        Some((p.id.clone(), view["done"].as_u64()?))
+    };
+    pulls.iter().filter_map(of).collect()
+}
+
+/// Waits until all have ended, and says how long the longest time was in which no byte of any came.
+#[track_caller]
+fn longest_stall(mesh: &NatMesh, pulls: &[Pull]) -> Duration {
+    let (mut last, mut since, mut longest) = (0, Instant::now(), Duration::ZERO);
+    until("all transfers have ended", LONG, || {
+        let sum: u64 = done(&mesh.client, pulls).values().sum();
+        if sum != last {
+            longest = longest.max(since.elapsed());
+            (last, since) = (sum, Instant::now());
+        }
+        (sum >= (TRANSFERS * SIZE) as u64).then_some(())
+    });
+    for pull in pulls {
+        until("its file is there", SOON, || pull.dest.exists().then_some(()));
+        assert!(fs::read(&pull.dest).unwrap() == pull.bytes, "{}", pull.id);
+    }
+    longest
+}
+
+fn settled(authority_relays: bool) -> impl Fn(Node) -> Node {
+    move |node| match node.name.as_str() {
+        "client" => node.with("rate_in", RATE),
+        "authority" if !authority_relays => node.with("relay", "off"),
+        _ => node,
+    }
+}
+
+/// Runs the transfers, lets something happen to the relay in use when a quarter is through, and sees them end.
+#[track_caller]
+fn through(mesh: &mut NatMesh, happens: impl FnOnce(&mut NatMesh, &str)) {
+    let pulls = begin(mesh);
+    until("a quarter of it is here", SOON * 2, || {
+        let sum: u64 = done(&mesh.client, &pulls).values().sum();
+        (sum > (TRANSFERS * SIZE / 4) as u64).then_some(())
+    });
+    let path = mesh.path(&mesh.client).expect("a path");
+    let relay = path["relay_name"].as_str().unwrap_or_default().to_owned();
+    happens(mesh, &relay);
+    let longest = longest_stall(mesh, &pulls);
+    println!("longest time without a byte: {longest:?}");
+    assert!(longest < STALL, "no byte came for {longest:?}");
+}
+
+#[test]
+#[ignore = "needs root, iproute2 and nftables"]
+fn twenty_transfers_outlive_the_restart_of_their_only_relay() {
+    let plan = Plan::pair_text(NatKind::Symmetric, NatKind::Symmetric);
+    let mut mesh = NatMesh::raise(&plan, settled(false));
+    through(&mut mesh, |mesh, relay| {
+        assert_eq!(relay, "relay");
+        mesh.relay.kill();
+        mesh.relay.start();
+    });
+}
+
+#[test]
+#[ignore = "needs root, iproute2 and nftables"]
+fn twenty_transfers_go_on_through_another_relay_when_theirs_dies() {
+    let plan = Plan::pair_text(NatKind::Symmetric, NatKind::Symmetric);
+    let mut mesh = NatMesh::raise(&plan, settled(true));
+    through(&mut mesh, |mesh, relay| match relay {
+        "relay" => mesh.relay.kill(),
+        _ => mesh.authority.kill(),
+    });
+}
+
+/// The link of the one who gives, in bits a second.
+const LINK: f64 = 100e6;
+/// What must come of it: the program may be one that is not optimised. An optimised one reaches nine tenths.
+const SHARE: f64 = 0.75;
+
+#[test]
+#[ignore = "needs root, iproute2 and nftables"]
+fn a_relayed_transfer_fills_a_shaped_link() {
+    let plan = "net wan 203.0.113.0/24
+         host relay wan
+         host other wan
+         router ra symmetric wan lana 10.1.0.0/24 rate=100mbit
+         host a lana
+         router rb symmetric wan lanb 10.2.0.0/24
+         host b lanb";
+    let mesh = NatMesh::raise(plan, |node| node);
+    let bytes = noise(64 << 20, 7);
+    let file = mesh.file("big", &bytes);
+    let dest = mesh.place("got");
+    let ticket = share(&mesh.worker, &file);
+    let begun = Instant::now();
+    mesh.client.run(&["pull", &ticket, text(&dest)]).ok();
+    let rate = (bytes.len() * 8) as f64 / begun.elapsed().as_secs_f64();
+    println!("{:.1} Mbit/s of {:.0}", rate / 1e6, LINK / 1e6);
+    assert!(fs::read(&dest).unwrap() == bytes);
+    let path = mesh.path(&mesh.client).expect("a path");
+    assert!(
+        path["state"] == "relay" || path["state"] == "punching",
+        "{path:#}"
+    );
+    assert!(rate >= LINK * SHARE, "{:.1} Mbit/s", rate / 1e6);
+}
