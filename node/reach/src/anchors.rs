@@ -208,6 +208,17 @@ impl Anchors {
         }
     }
 
+    /// Peers that are connected over TCP: where, and where they listen.
+    pub(crate) fn on_tcp(&self) -> impl Iterator<Item = (NodeId, &str, &[String])> {
+        self.peers
+            .iter()
+            .filter(|(_, p)| p.connected)
+            .filter_map(|(node, p)| {
+                let at = p.at.as_deref().filter(|at| at.contains("/tcp/"))?;
+                Some((*node, at, p.addrs.as_slice()))
+            })
+    }
+
     pub(crate) fn addrs(&self, node: &NodeId) -> Vec<String> {
         self.peers.get(node).map(|p| p.addrs.clone()).unwrap_or_default()
     }

@@ -101,6 +101,8 @@ impl Reach {
             self.test_due.filter(|_| self.met_since.is_some()),
             self.slots.next_due(now),
             self.anchors.next_due(now),
+            self.udp
+                .next_due(self.tries_udp() && self.anchors.on_tcp().next().is_some()),
             self.wants_relays()
                 .then(|| self.candidates.next_due(now, &relays))
                 .flatten(),
@@ -202,10 +204,6 @@ impl Reach {
         if dialer {
             // Where it was dialed is where it listens.
             self.candidates.seen_at(&node, at);
-            let addrs = self.anchors.addrs(&node);
-            if let Some((node, addr)) = self.udp.try_of(node, at, &addrs) {
-                self.push(Effect::TryUdp { node, addr });
-            }
         }
         self.candidates.back(now, &node);
     }

@@ -1,7 +1,7 @@
 //! This node's own addresses and what is known of each: interfaces, observers, tests, mappings.
 
 use crate::{
-    addr::{self, Block, Direct, Scope},
+    addr::{self, Block, Carrier, Direct, Scope},
     config::{CONFIRMED_LIFE, MAX_OWN, MAX_WITNESSES, SEEN_LIFE},
     input::{MappedBy, When},
 };
@@ -352,6 +352,12 @@ impl Own {
 
     pub(crate) fn listens(&self) -> bool {
         self.rows.values().any(|r| r.listening.is_some())
+    }
+
+    pub(crate) fn listens_on(&self, carrier: Carrier) -> bool {
+        self.rows
+            .values()
+            .any(|r| r.listening.is_some() && r.direct.carrier == carrier)
     }
 
     pub(crate) fn check(&self) {

@@ -1,6 +1,7 @@
 //! What follows from what is known: testing, relays, serving, telling others; each said only when it is new.
 
 use crate::{
+    addr::Carrier,
     config::{FIND_LONGEST, FIND_SELDOM, KEEP_WHEN_PUBLIC, PATIENCE, RelayMode, TEST_EVERY},
     core::Reach,
     effect::Effect,
@@ -73,12 +74,22 @@ impl Reach {
         }
         let mut out = Vec::new();
         self.keep_testing(&mut out);
+        if self.tries_udp()
+            && let Some((node, addr)) = self.udp.try_of(now, self.anchors.on_tcp())
+        {
+            out.push(Effect::TryUdp { node, addr });
+        }
         self.keep_relays(&mut out);
         self.anchors.keep(now, &self.slots.relays(), &mut out);
         self.say(&mut out);
         for effect in out {
             self.push(effect);
         }
+    }
+
+    /// Whether this node uses UDP at all, and others directly.
+    pub(crate) fn tries_udp(&self) -> bool {
+        self.config.direct && self.own.listens_on(Carrier::Quic)
     }
 
     fn keep_testing(&mut self, out: &mut Vec<Effect>) {

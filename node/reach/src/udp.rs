@@ -5,7 +5,10 @@ use crate::{
     addr::{self, Carrier},
     report::UdpState,
 };
-use hive_protocol::ids::NodeId;
+use hive_protocol::{
+    ids::NodeId,
+    time::{Millis, Timestamp},
+};
 use std::collections::BTreeSet;
 
 /// Failed tries, of different addresses, before UDP counts as blocked.
@@ -13,13 +16,20 @@ const FAILED: usize = 2;
 /// With fewer peers at hand, failed tries of the same address count after as many.
 const TRIES: u8 = 3;
 
+/// Pause between two tries: a lost packet or a peer that restarts is over by then.
+const TRY_EVERY: Millis = Millis::secs(3);
+/// A try that nobody answers for is over after this time.
+const TRY_LIMIT: Millis = Millis::secs(20);
+
 /// What is known.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Udp {
     open: bool,
     failed: BTreeSet<String>,
     tries: u8,
-    asked: Option<String>,
+    asked: Option<(String, Timestamp)>,
+    /// No try before.
+    next: Timestamp,
 }
 
 impl Udp {
@@ -49,22 +59,48 @@ impl Udp {
         false
     }
 
-    /// Which address of a peer connected over `via` to try over UDP, if that would tell something.
-    pub(crate) fn try_of(&mut self, node: NodeId, via: &str, addrs: &[String]) -> Option<(NodeId, String)> {
-        if self.state() != UdpState::Unknown || self.asked.is_some() {
+    /// Which address to try over UDP now, if that would tell something. `on_tcp`: peers that are connected over TCP,
+    /// where, and where else they listen.
+    pub(crate) fn try_of<'a>(
+        &mut self,
+        now: Timestamp,
+        on_tcp: impl Iterator<Item = (NodeId, &'a str, &'a [String])>,
+    ) -> Option<(NodeId, String)> {
+        if self.asked.as_ref().is_some_and(|(_, at)| now >= *at + TRY_LIMIT) {
+            self.asked = None;
+        }
+        if self.state() != UdpState::Unknown || self.asked.is_some() || now < self.next {
             return None;
         }
-        let tcp = addr::parse(via).filter(|d| d.carrier == Carrier::Tcp)?;
-        let same = |text: &&String| {
-            addr::parse(text).is_some_and(|d| d.carrier == Carrier::Quic && d.ip == tcp.ip && d.ip.is_some())
-        };
-        let addr = addrs.iter().find(same)?.clone();
-        self.asked = Some(addr.clone());
+        self.next = now + TRY_EVERY;
+        let mut found: Vec<(NodeId, &String)> = Vec::new();
+        for (node, via, addrs) in on_tcp {
+            let Some(tcp) = addr::parse(via).filter(|d| d.carrier == Carrier::Tcp) else {
+                continue;
+            };
+            let same = |text: &&String| {
+                addr::parse(text)
+                    .is_some_and(|d| d.carrier == Carrier::Quic && d.ip == tcp.ip && d.ip.is_some())
+            };
+            found.extend(addrs.iter().find(same).map(|addr| (node, addr)));
+        }
+        // One that was not tried yet tells more.
+        let (node, addr) = found.iter().min_by_key(|(_, addr)| self.failed.contains(*addr))?;
+        let (node, addr) = (*node, (*addr).clone());
+        self.asked = Some((addr.clone(), now));
         Some((node, addr))
     }
 
+    /// When a try may be due; `wanted`: whether there is anybody to try.
+    pub(crate) fn next_due(&self, wanted: bool) -> Option<Timestamp> {
+        if self.state() != UdpState::Unknown || !wanted {
+            return None;
+        }
+        Some(self.asked.as_ref().map_or(self.next, |(_, at)| *at + TRY_LIMIT))
+    }
+
     pub(crate) fn tried(&mut self, text: &str, reached: bool) {
-        if self.asked.as_deref() == Some(text) {
+        if self.asked.as_ref().is_some_and(|(asked, _)| asked == text) {
             self.asked = None;
         }
         if reached {
@@ -100,13 +136,18 @@ mod tests {
     fn tries_of_a_peer_on_tcp_show_that_it_does_not() {
         let (mut udp, node) = (Udp::default(), NodeId([1; 32]));
         let addrs = [TCP.to_owned(), QUIC.to_owned()];
+        let mut now = Timestamp(1);
         assert!(!udp.connected(TCP));
-        assert_eq!(udp.try_of(node, QUIC, &addrs), None, "is on QUIC");
+        let on = |via: &'static str| [(node, via, addrs.as_slice())].into_iter();
+        assert_eq!(udp.try_of(now, on(QUIC)), None, "is on QUIC");
+        now = now + TRY_EVERY;
         for _ in 0..3 {
             assert_eq!(udp.state(), UdpState::Unknown);
-            assert_eq!(udp.try_of(node, TCP, &addrs), Some((node, QUIC.to_owned())));
-            assert_eq!(udp.try_of(node, TCP, &addrs), None, "one at a time");
+            assert_eq!(udp.try_of(now, on(TCP)), Some((node, QUIC.to_owned())));
+            assert_eq!(udp.try_of(now, on(TCP)), None, "one at a time");
             udp.tried(QUIC, false);
+            assert_eq!(udp.try_of(now, on(TCP)), None, "not at once");
+            now = now + TRY_EVERY;
         }
         assert_eq!(udp.state(), UdpState::Blocked);
         udp.connected(QUIC);

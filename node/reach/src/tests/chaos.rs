@@ -108,7 +108,7 @@ fn run(seed: u64) -> String {
     let mut rng = Rng(seed | 1);
     let mut rig = Rig::new(|c| c.authority = seed.is_multiple_of(5));
     let mut said = String::new();
-    for _ in 0..1200 {
+    for _ in 0..500 {
         let mut input = rng.input();
         // Answers to what was asked, now and then.
         for effect in rig.taken() {
@@ -143,7 +143,7 @@ fn run(seed: u64) -> String {
 
 #[test]
 fn any_inputs_hold_the_bounds_and_a_seed_repeats() {
-    for seed in 1..7 {
+    for seed in 1..6 {
         let said = run(seed);
         assert!(!said.is_empty());
         if seed < 3 {

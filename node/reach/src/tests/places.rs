@@ -1,7 +1,7 @@
 //! Where a node can stand: public, behind routers of each kind, in a site, alone.
 
 use super::*;
-use crate::{Filtering, MappedBy, Mapping, Reachability, ServingWhy};
+use crate::{Filtering, MappedBy, Mapping, Reachability, ServingWhy, UdpState};
 
 fn test(rig: &mut Rig, n: u16, addr: &str, reachable: bool, stranger: bool) {
     rig.tell(Input::Tested {
@@ -222,6 +222,25 @@ fn a_node_that_listens_nowhere_or_wants_no_direct_connections_is_reached_through
         rig.reserved(1);
         assert_eq!(rig.published(), [circuit(node(1))]);
     }
+}
+
+#[test]
+fn udp_that_does_not_pass_is_noticed() {
+    let mut rig = Rig::new(|_| {});
+    rig.listening(LAN).listening(LAN_TCP);
+    rig.heard(1, true, HOP).connected(1, "/ip4/203.0.113.1/tcp/4001");
+    for _ in 0..20 {
+        for effect in rig.taken() {
+            if let Effect::TryUdp { node: whose, addr } = effect {
+                assert_eq!((whose, addr.as_str()), (node(1), HOP));
+                rig.tell(Input::Tried { addr, reached: false });
+            }
+        }
+        rig.pass(Millis::secs(1));
+    }
+    assert_eq!(rig.reach.report().udp, UdpState::Blocked);
+    rig.connected(2, WAN);
+    assert_eq!(rig.reach.report().udp, UdpState::Open, "it passes after all");
 }
 
 #[test]
