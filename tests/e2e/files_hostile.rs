@@ -108,16 +108,103 @@ fn manifests_that_lead_out_are_refused_and_write_nothing() {
     } else {
         assert!(out.talk().contains("file.no_provider"), "{}", out.talk());
     }
-    // A ticket that promises less than comes.
-    let large = mesh.file("large", vec![7; 3 << 20]);
-    let honest: FileTicket = share(w1, &large).parse().unwrap();
-    let small = FileTicket::new(honest.network, honest.root, false, 10, "s".into(), honest.hints);
-    let dest = mesh.path("dest-small");
-    let out = mesh
-        .client
-        .run(&["pull", &small.to_string(), text(&dest), "--patience", "3s"]);
-    assert!(out.code != 0, "{}", out.text());
-    assert!(!dest.exists());
+}
+
+#[test]
+fn a_ticket_that_promises_less_than_comes_is_named_at_once() {
+    let mesh = Mesh::of(2);
+    let (w1, w2) = (&mesh.workers[0], &mesh.workers[1]);
+    let tree = mesh.path("tree");
+    fs::create_dir_all(&tree).unwrap();
+    fs::write(tree.join("a"), vec![1; 200_000]).unwrap();
+    fs::write(tree.join("b"), vec![2; 10]).unwrap();
+    let shared = [
+        (mesh.file("small", vec![7; 70_000]), 70_000),
+        (mesh.file("one", vec![8; 3 << 20]), 3 << 20),
+        (
+            mesh.file("many", crate::trees::noise((9 << 20) + 5, 1)),
+            (9 << 20) + 5,
+        ),
+        (tree, 200_010),
+    ];
+    for (path, size) in &shared {
+        let honest: FileTicket = share(w1, path).parse().unwrap();
+        assert_eq!(honest.size, *size);
+        let name = path.file_name().unwrap().to_str().unwrap();
+        for said in [0, 1, 10, size / 2, size - 1] {
+            let hints = honest.hints.clone();
+            let short = FileTicket::new(
+                honest.network,
+                honest.root,
+                honest.folder,
+                said,
+                "s".into(),
+                hints,
+            );
+            let dest = mesh.path(&format!("dest-{name}-{said}"));
+            let began = std::time::Instant::now();
+            let args = ["pull", &short.to_string(), text(&dest), "--patience", "100s"];
+            let out = mesh.client.run(&args).fails(1, "file.too_large");
+            assert!(out.talk().contains(&said.to_string()), "{}", out.talk());
+            assert!(
+                began.elapsed().as_secs() < 20,
+                "{name} {said}: by running out of patience"
+            );
+            assert!(!dest.exists());
+        }
+        // What promises more than comes takes what comes.
+        for said in [size + 1, size + (5 << 20), 100 << 30] {
+            let hints = honest.hints.clone();
+            let long = FileTicket::new(
+                honest.network,
+                honest.root,
+                honest.folder,
+                said,
+                "s".into(),
+                hints,
+            );
+            let dest = mesh.path(&format!("dest-{name}-{said}"));
+            let view = w2.json("transfer", &["pull", &long.to_string(), text(&dest)]);
+            assert_eq!(view["total"], *size, "{view}");
+            fs::remove_dir_all(&dest)
+                .or_else(|_| fs::remove_file(&dest))
+                .unwrap();
+            // The next one must come over the network too.
+            w2.run(&["file", "rm", &honest.root.to_string()]).ok();
+        }
+    }
+    // Nobody is held to have sent wrong bytes for it.
+    for node in [&mesh.client, w2] {
+        assert!(!node.log().contains("sent wrong bytes"), "{}", node.log());
+    }
+}
+
+#[test]
+fn a_manifest_that_says_a_wrong_size_is_named_and_its_giver_not_blamed() {
+    let mesh = Mesh::of(1);
+    let w1 = &mesh.workers[0];
+    for (n, size) in [5_usize, 70_000, 3 << 20, (9 << 20) + 3].into_iter().enumerate() {
+        let path = mesh.file(&format!("f{n}"), crate::trees::noise(size, n as u64));
+        let shared: FileTicket = share(w1, &path).parse().unwrap();
+        for said in [size as u64 - 1, size as u64 / 2, size as u64 + 1] {
+            let entries = [("x", Entry::File(shared.root, said))];
+            let list = mesh.file(&format!("manifest-{n}-{said}"), manifest(&entries));
+            let as_file: FileTicket = share(w1, &list).parse().unwrap();
+            let hints = as_file.hints.clone();
+            let lie = FileTicket::new(as_file.network, as_file.root, true, said, "d".into(), hints);
+            let dest = mesh.path(&format!("dest-{n}-{said}"));
+            let out = mesh
+                .client
+                .run(&["pull", &lie.to_string(), text(&dest), "--patience", "8s"]);
+            assert_ne!(out.code, 0, "{size} said to be {said}");
+            assert!(!dest.exists());
+        }
+    }
+    assert!(
+        !mesh.client.log().contains("sent wrong bytes"),
+        "{}",
+        mesh.client.log()
+    );
 }
 
 #[test]

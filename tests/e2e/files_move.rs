@@ -3,11 +3,11 @@
 use crate::{
     mesh::Mesh,
     node::Node,
-    trees::{noise, share, text, transfer, transfer_until},
-    wait::SOON,
+    trees::{folder, noise, share, snapshot, text, transfer, transfer_until},
+    wait::{SOON, until},
 };
 use serde_json::Value;
-use std::{fs, time::Instant};
+use std::{collections::BTreeSet, fs, time::Instant};
 
 /// Bytes a second that make a transfer of some megabytes take a while.
 const SLOW: &str = "4M";
@@ -174,4 +174,71 @@ fn an_older_version_spares_what_has_not_changed() {
     assert!(fs::read(&dest).unwrap() == bytes);
     assert!(number(&view, "fetched") <= 1 << 20, "{view}");
     assert!(number(&view, "reused") >= 15 << 20, "{view}");
+}
+
+/// Content that nothing keeps any more: pushed to somebody who does not take it, for a second. Its id.
+#[track_caller]
+fn litter(mesh: &Mesh, from: &Node, to: &str, seed: u64) -> String {
+    let path = mesh.file(&format!("litter-{}", from.name), noise(700_000, seed));
+    let args = ["push", text(&path), "--to", to, "--copy", "--ttl", "1s", "-d"];
+    let sent = from.json("notice", &args);
+    let hash = sent["hash"].as_str().unwrap().to_owned();
+    until("it is kept by nothing", SOON, || {
+        let found = from.json("gc", &["file", "gc", "--dry-run"]);
+        let items = found["items"].as_array()?.clone();
+        items.iter().any(|i| i["hash"] == hash.as_str()).then_some(())
+    });
+    hash
+}
+
+/// Clears; what was freed.
+#[track_caller]
+fn clear(node: &Node) -> BTreeSet<String> {
+    let freed = node.json("gc", &["file", "gc"]);
+    let items = freed["items"].as_array().cloned().unwrap_or_default();
+    let hash = |i: &Value| i["hash"].as_str().map(str::to_owned);
+    items.iter().filter_map(hash).collect()
+}
+
+#[test]
+fn clearing_on_both_sides_takes_nothing_of_what_is_on_its_way() {
+    let mesh = slow_mesh();
+    let (w1, client) = (&mesh.workers[0], &mesh.client);
+    let tree = mesh.path("tree");
+    folder(&tree);
+    fs::write(tree.join("larger"), noise(9 << 20, 31)).unwrap();
+    let file = mesh.file("big", noise(12 << 20, 32));
+    let litter = BTreeSet::from([litter(&mesh, w1, "client", 33), litter(&mesh, client, "w1", 34)]);
+    let mut begun = Vec::new();
+    for (path, name) in [(&tree, "got-tree"), (&file, "got-big")] {
+        // From the store's own copy: nothing of the user's stands behind it.
+        let ticket = w1.run(&["file", "share", text(path), "--copy"]).ok().text();
+        let dest = mesh.path(name);
+        begun.push((begin(client, ticket.trim(), &dest), path, dest));
+    }
+    let (mut rounds, mut freed) = (0, BTreeSet::new());
+    let over = |id: &str| transfer(client, id).is_some_and(|v| v["ended"] != 0);
+    while begun.iter().any(|(id, ..)| !over(id)) {
+        for node in [w1, client] {
+            freed.extend(clear(node));
+        }
+        rounds += 1;
+        assert!(rounds < 2000, "they do not end");
+    }
+    assert!(rounds > 5, "{rounds} rounds of clearing are no test");
+    assert_eq!(freed, litter, "only what nothing keeps is freed");
+    for (id, path, dest) in &begun {
+        let end = transfer(client, id).unwrap();
+        assert_eq!(end["state"], "done", "{end}");
+        if path.is_dir() {
+            assert_eq!(snapshot(dest), snapshot(path));
+        } else {
+            assert!(fs::read(dest).unwrap() == fs::read(path).unwrap());
+        }
+        let hash = end["hash"].as_str().unwrap();
+        for node in [w1, client] {
+            assert!(clear(node).is_empty());
+            assert_eq!(node.json("verify", &["file", "verify", hash])["good"], true);
+        }
+    }
 }

@@ -34,6 +34,16 @@ pub enum PullError {
         /// What is wrong with it.
         source: ManifestError,
     },
+    /// A manifest says another size of a file than its content has.
+    #[error("the manifest says that {hash} has {said} bytes; it has {size}")]
+    Size {
+        /// The content.
+        hash: BlobHash,
+        /// Its size in bytes as the manifest says.
+        said: u64,
+        /// Its size in bytes.
+        size: u64,
+    },
     /// The user's wish.
     #[error("the transfer was cancelled")]
     Cancelled,
@@ -88,6 +98,7 @@ impl PullError {
             Self::NoProvider { .. } => "file.no_provider",
             Self::TooLarge { .. } => "file.too_large",
             Self::Manifest { source, .. } => source.code(),
+            Self::Size { .. } => "file.manifest_size",
             Self::Cancelled => "file.cancelled",
             Self::Stopped => "file.stopped",
             Self::TooMany { .. } => "file.too_many_transfers",

@@ -22,6 +22,8 @@ struct State {
     dropped: BTreeMap<NodeId, String>,
     /// Why small files do not come.
     small: Standing,
+    /// Whether there is no room for small files that have come.
+    full: bool,
 }
 
 /// The board. Shared by the tasks of one transfer.
@@ -89,6 +91,11 @@ impl Board {
         state.running.values().map(|r| r.borrow().here).sum()
     }
 
+    /// Whether small files that have come find no room.
+    pub fn full(&self, full: bool) {
+        self.lock().full = full;
+    }
+
     /// All of it; `here` and totals are the caller's.
     pub fn sum(&self) -> Sum {
         let state = self.lock();
@@ -103,6 +110,9 @@ impl Board {
                 add(&mut peers, share.clone());
             }
             standing = report.standing.clone();
+        }
+        if state.full {
+            standing = Standing::DiskFull;
         }
         Sum {
             fetched,

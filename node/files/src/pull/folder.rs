@@ -3,6 +3,7 @@
 use crate::{
     error::PullError,
     pull::{
+        batch::{Small, SmallFiles},
         begin,
         board::Board,
         content::{Content, ContentPull},
@@ -12,7 +13,7 @@ use crate::{
         report::ContentReport,
         run::Engine,
         single,
-        small::{Small, SmallFiles, SmallPull},
+        small::SmallPull,
     },
     request::{Existing, Like, PullRequest, Target},
     transfer::{Open, Pulled, Transfer},
@@ -109,6 +110,7 @@ async fn manifest(engine: &Engine, transfer: &Transfer) -> Result<Arc<Manifest>,
         hash: request.root,
         via: request.via(),
         size: None,
+        exact: false,
         max_size: MAX_MANIFEST as u64,
         only: None,
     };
@@ -264,6 +266,7 @@ async fn one(
         hash,
         via,
         size: Some(size),
+        exact: true,
         max_size: size,
         only: None,
     };

@@ -91,7 +91,11 @@ impl Keeper {
     pub fn local(&self, known: Option<u64>) -> Result<Option<Local>, PullError> {
         if self.partial.size().is_none() {
             match known {
-                Some(size) => self.partial.set_tree(size, &[])?,
+                Some(size) => match self.partial.set_tree(size, &[]) {
+                    // It cannot have that size: somebody else has to say it.
+                    Err(FilesError::Corrupt { .. }) => return Ok(None),
+                    taken => taken?,
+                },
                 None => return Ok(None),
             }
         }

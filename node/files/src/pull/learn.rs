@@ -67,30 +67,38 @@ pub async fn tree(
         if keeper.size().is_some() {
             return Ok(true);
         }
-        let hints = providers.after(0);
-        for hint in &hints {
+        let (mut too_large, mut others) = (None, false);
+        for hint in &providers.after(0) {
             engine.means.links.learn(hint).await;
             let Ok(lane) = engine.means.links.bulk(hint.node).await else {
                 continue;
             };
             let answer = match tree_of(&lane, content).await {
-                Ok(answer) if content.size.is_none_or(|s| s == answer.size) => answer,
+                Ok(answer) if !content.exact || content.size.is_none_or(|s| s == answer.size) => answer,
                 Err(AskError::TooLarge(size)) => {
-                    return Err(PullError::TooLarge {
-                        hash: content.hash,
-                        size,
-                        limit: content.max_size,
-                    });
+                    too_large = Some(size);
+                    continue;
                 }
-                Ok(_) | Err(_) => continue,
+                Ok(_) | Err(_) => {
+                    others = true;
+                    continue;
+                }
             };
             let of = Arc::clone(keeper);
             match keep::blocking(move || of.tree(answer.size, &answer.segments)).await? {
                 Ok(_) => return Ok(true),
                 // The swarm will meet it again and drop it with evidence.
-                Err(Refused::Sender) => {}
+                Err(Refused::Sender) => others = true,
                 Err(Refused::Ours(e)) => return Err(e),
             }
+        }
+        // One who says so may lie; all who answer need not be waited beyond.
+        if let Some(size) = too_large.filter(|_| !others) {
+            return Err(PullError::TooLarge {
+                hash: content.hash,
+                size,
+                limit: content.max_size,
+            });
         }
         if !insist && round + 1 >= TRIES {
             return Ok(false);

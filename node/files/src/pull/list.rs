@@ -3,6 +3,7 @@
 use crate::{
     error::PullError,
     pull::{
+        batch::{Small, SmallFiles},
         board::Board,
         content::{Content, ContentPull},
         delta,
@@ -10,7 +11,7 @@ use crate::{
         observe::{Sum, while_shown},
         report::ContentReport,
         run::Engine,
-        small::{Small, SmallFiles, SmallPull},
+        small::SmallPull,
     },
     request::{Like, Wanted},
     transfer::{Open, Pulled, Transfer},
@@ -221,6 +222,7 @@ async fn one(
         hash,
         via: transfer.request().via(),
         size: Some(size),
+        exact: true,
         max_size: size,
         only: None,
     };

@@ -1,6 +1,7 @@
 //! Pulling: what a transfer does from its first question to its last rename.
 
 mod answer;
+mod batch;
 mod begin;
 mod board;
 mod content;

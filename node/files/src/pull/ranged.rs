@@ -84,6 +84,7 @@ impl RangePull {
             hash,
             via,
             size: None,
+            exact: false,
             max_size: MAX_CONTENT,
             only: None,
         };

@@ -34,6 +34,7 @@ pub async fn pull(engine: &Engine, transfer: &Transfer) -> Result<Pulled, PullEr
         hash: request.root,
         via: request.via(),
         size: request.size_hint,
+        exact: false,
         max_size: request.max_bytes,
         only: None,
     };

@@ -4,7 +4,8 @@ use crate::{
     error::PullError,
     evidence::{Evidence, EvidenceKind},
     pull::{
-        answer::{Ask, AskError, ManyAnswer, Want},
+        answer::AskError,
+        batch::{Batch, Done, Small, SmallFiles, Taken, fetch},
         board::Board,
         keep::blocking,
         links::Lane,
@@ -14,16 +15,13 @@ use crate::{
     request::Hint,
     transfer::Transfer,
 };
-use hive_protocol::{
-    file::{FileRequest, Via},
-    ids::{BlobHash, NodeId},
-};
+use hive_protocol::{file::Via, ids::NodeId};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
-use tokio::{sync::oneshot, task::JoinSet, time::Instant};
+use tokio::{task::JoinSet, time::Instant};
 
 /// Contents of one question.
 const BATCH: usize = 512;
@@ -38,49 +36,13 @@ const STRIKES: u32 = 4;
 /// When nobody gives what is missing it is tried again after this time.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// One small content: entry, hash, size.
-pub type Small = (u32, BlobHash, u64);
-
-/// Where small contents come from and go to. Called on blocking threads.
-pub trait SmallFiles: Send + Sync + 'static {
-    /// The next that are wanted, none twice; empty at the end.
-    ///
-    /// # Errors
-    /// The store's refusal.
-    fn more(&self) -> Result<Vec<Small>, PullError>;
-
-    /// Checks and keeps them; says which were wrong.
-    ///
-    /// # Errors
-    /// The store's refusal.
-    fn keep(&self, files: &[(u32, &[u8])]) -> Result<Vec<u32>, PullError>;
-}
-
-struct Batch {
-    files: Vec<Small>,
-    /// Those who did not give it.
-    tried: BTreeSet<NodeId>,
-}
-
 struct Peer {
     lane: Option<Lane>,
     under_way: usize,
     strikes: u32,
+    /// It has sent wrong bytes.
+    liar: bool,
     rest_until: Option<Instant>,
-}
-
-enum Done {
-    Up(NodeId, Result<Lane, AskError>),
-    Batch(NodeId, Batch, Result<Taken, AskError>),
-    Ours(PullError),
-}
-
-/// What came of a batch.
-struct Taken {
-    /// Not given, or wrong.
-    missing: Vec<Small>,
-    wrong: bool,
-    bytes: u64,
 }
 
 /// The pull of all small files of one transfer.
@@ -198,6 +160,7 @@ impl SmallPull {
             lane: None,
             under_way: 0,
             strikes: 0,
+            liar: false,
             rest_until: None,
         };
         let node = hint.node;
@@ -228,8 +191,9 @@ impl SmallPull {
                 };
                 peer.under_way += 1;
                 any = true;
-                let (node, via, files) = (*node, self.via, Arc::clone(&self.files));
-                self.tasks.spawn(fetch(node, via, lane, batch, files));
+                let (node, via) = (*node, self.via);
+                let to = (Arc::clone(&self.files), Arc::clone(&self.board));
+                self.tasks.spawn(fetch(node, via, lane, batch, to));
             }
             if !any {
                 break;
@@ -240,7 +204,8 @@ impl SmallPull {
         }
     }
 
-    /// Nobody can be asked for what is left: forgets who did not have it, and looks for others.
+    /// Nobody can be asked for what is left: forgets who did not have it, looks for others, and tries those again that
+    /// were dropped: a provider that restarts breaks every stream for a while.
     fn nobody(&mut self) {
         let any = self.peers.values().any(|p| p.lane.is_some());
         self.board.small(if any {
@@ -252,11 +217,13 @@ impl SmallPull {
         for batch in &mut self.queue {
             batch.tried.clear();
         }
-        let gone: Vec<NodeId> = self
-            .peers
-            .iter()
-            .filter(|(_, p)| p.lane.is_none() && p.strikes < STRIKES)
-            .map(|(n, _)| *n)
+        let gone = self.peers.iter_mut().filter(|(_, p)| p.lane.is_none() && !p.liar);
+        let gone: Vec<NodeId> = gone
+            .map(|(node, peer)| {
+                // One more failure, and it is dropped again.
+                peer.strikes = peer.strikes.min(STRIKES - 1);
+                *node
+            })
             .collect();
         for node in gone {
             self.connect(Hint {
@@ -311,6 +278,9 @@ impl SmallPull {
                 hash: root,
                 kind: EvidenceKind::WrongBytes,
             });
+            if let Some(peer) = self.peers.get_mut(&node) {
+                peer.liar = true;
+            }
             self.leave(node, "it sent wrong bytes".to_owned());
         }
         if !taken.missing.is_empty() {
@@ -356,59 +326,4 @@ impl SmallPull {
         }
         self.board.drop_peer(node, why);
     }
-}
-
-async fn fetch(node: NodeId, via: Via, lane: Lane, batch: Batch, files: Arc<dyn SmallFiles>) -> Done {
-    let hashes: Vec<BlobHash> = batch.files.iter().map(|(_, hash, _)| *hash).collect();
-    let (to, answer) = oneshot::channel();
-    let want = Want::Many {
-        to,
-        count: hashes.len(),
-        bytes: batch.files.iter().fold(0, |sum, f| sum.saturating_add(f.2)),
-    };
-    lane.ask(Ask::new(FileRequest::Many { via, hashes }, want));
-    let answer = match answer.await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(e)) => return Done::Batch(node, batch, Err(e)),
-        Err(_) => {
-            return Done::Batch(
-                node,
-                batch,
-                Err(AskError::Broken("the stream was closed".to_owned())),
-            );
-        }
-    };
-    let kept = blocking(move || {
-        let taken = keep(&batch, &answer, &*files);
-        (batch, taken)
-    });
-    match kept.await {
-        Ok((batch, Ok(taken))) => Done::Batch(node, batch, Ok(taken)),
-        Ok((_, Err(e))) | Err(e) => Done::Ours(e),
-    }
-}
-
-fn keep(batch: &Batch, answer: &ManyAnswer, files: &dyn SmallFiles) -> Result<Taken, PullError> {
-    let (mut at, mut given, mut missing) = (0_usize, Vec::new(), Vec::new());
-    for (file, size) in batch.files.iter().zip(&answer.sizes) {
-        if *size == u32::MAX {
-            missing.push(*file);
-            continue;
-        }
-        let end = at.saturating_add(*size as usize);
-        given.push((file.0, answer.bytes.get(at..end).unwrap_or_default()));
-        at = end;
-    }
-    let wrong = if given.is_empty() {
-        Vec::new()
-    } else {
-        files.keep(&given)?
-    };
-    let bad: BTreeSet<u32> = wrong.into_iter().collect();
-    missing.extend(batch.files.iter().filter(|f| bad.contains(&f.0)));
-    Ok(Taken {
-        missing,
-        wrong: !bad.is_empty(),
-        bytes: answer.bytes.len() as u64,
-    })
 }

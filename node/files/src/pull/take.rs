@@ -249,10 +249,11 @@ impl<R: AsyncRead + Unpin> Reading<R> {
             return Err(AskError::Wrong("sizes that were not asked for"));
         }
         let total: u64 = given.map(|s| u64::from(*s)).sum();
-        if total > most {
+        // A little more is read: if a manifest says too little of a file it is the liar, and the bytes prove it.
+        if total > most.saturating_add(file::MAX_SMALL) {
             return Err(AskError::Wrong("more bytes than the manifest says"));
         }
-        // Bounded by `most`, which is what the caller has reserved; grown as bytes come.
+        // Bounded by `most`, which is what the caller has reserved, and a little; grown as bytes come.
         let total = usize::try_from(total).unwrap_or(usize::MAX);
         let mut bytes = Vec::new();
         while bytes.len() < total {

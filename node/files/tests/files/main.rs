@@ -11,5 +11,7 @@ mod hostile;
 mod killed;
 mod node;
 mod pulls;
+mod relayed;
+mod returning;
 mod swarm;
 mod ways;

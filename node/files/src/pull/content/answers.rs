@@ -1,34 +1,74 @@
 //! What peers answered, and how asks ended.
 
-use super::{ContentPull, Event, Peer, failure};
+use super::{ContentPull, Event, Peer, Word, failure};
 use crate::{
     error::PullError,
     pull::{
         answer::{AskError, TreeAnswer},
         job::{Outcome, SegmentEnd},
         keep,
-        links::LanePath,
+        links::{Lane, LanePath},
     },
     request::Hint,
 };
 use hive_protocol::{file, ids::NodeId, time::Millis};
 use hive_transfer::swarm::{Failure, Input, Path};
 use std::sync::Arc;
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 
 fn is_last(size: u64, segment: u32) -> bool {
     u64::from(segment) + 1 == file::segments(size)
 }
 
+const fn path_of(lane: &Lane) -> Path {
+    match lane.path {
+        LanePath::Relayed => Path::Relayed,
+        LanePath::Direct | LanePath::Mesh => Path::Direct,
+    }
+}
+
+/// The last group of a content, if it is in this segment.
+fn end_of(size: Option<u64>, segment: u32) -> u64 {
+    let Some(size) = size.filter(|s| is_last(*s, segment)) else {
+        return 0;
+    };
+    let groups = file::groups_of(size, u64::from(segment));
+    1_u64.checked_shl(groups.saturating_sub(1)).unwrap_or(0)
+}
+
+/// Whether the last group is here, which proves the size.
+pub(super) fn has_end(local: &keep::Local) -> bool {
+    let end = |s: &u32| end_of(Some(local.size), *s);
+    local.segments.iter().any(|(s, mask, _)| mask & end(s) != 0)
+}
+
+/// Whether the stream has ended with it.
+const fn breaks(e: &AskError) -> bool {
+    matches!(
+        e,
+        AskError::Broken(_) | AskError::Stalled | AskError::Wrong(_) | AskError::Corrupt
+    )
+}
+
+/// Whether this end of an ask for the last segment may come of a wrong size that was said by `word`: then it is not
+/// held against the peer.
+fn doubts(e: &AskError, word: Word, peer: NodeId) -> bool {
+    let misfit = matches!(e, AskError::Wrong(_) | AskError::Corrupt);
+    match word {
+        Word::Namer => misfit || *e == AskError::NotFound,
+        Word::Giver(giver) => misfit && giver != peer,
+    }
+}
+
 impl ContentPull {
     pub(super) async fn event(&mut self, event: Event) -> Result<(), PullError> {
+        if let Event::Up(node, ..) | Event::Gone(node, _) = &event {
+            self.awaited.remove(node);
+        }
         match event {
             Event::Up(node, ..) if self.liars.contains(&node) => {}
             Event::Up(node, lane, whole) => {
-                let path = match lane.path {
-                    LanePath::Relayed => Path::Relayed,
-                    LanePath::Direct | LanePath::Mesh => Path::Direct,
-                };
+                let path = path_of(&lane);
                 match self.peers.get_mut(&node) {
                     Some(peer) => peer.lane = lane,
                     None => {
@@ -53,6 +93,7 @@ impl ContentPull {
                 self.leave(node);
                 self.dropped.insert(node, e.to_string());
                 self.handle(Input::PeerGone { peer: node });
+                self.look_too_large()?;
             }
             Event::Have(peer, Ok(have)) => {
                 if let Some(size) = self.content.size.filter(|s| have.size != 0 && have.size != *s) {
@@ -81,30 +122,21 @@ impl ContentPull {
             Err(e) => {
                 if let AskError::TooLarge(size) = e {
                     self.too_large.insert(peer, size);
-                    if self.peers.keys().all(|p| self.too_large.contains_key(p)) {
-                        return Err(self.over(size));
-                    }
                 }
                 let why = failure(&e);
                 self.handle(Input::TreeFailed { peer, why });
-                return Ok(());
+                return self.look_too_large();
             }
         };
-        if self.content.size.is_some_and(|s| s != answer.size) {
-            // A manifest, ticket or notice says otherwise: this provider has something else, or lies.
-            self.handle(Input::TreeFailed {
-                peer,
-                why: Failure::NotFound,
-            });
-            return Ok(());
-        }
         let keeper = Arc::clone(&self.keeper);
         let taken = keep::blocking(move || keeper.tree(answer.size, &answer.segments)).await?;
         match taken {
             Ok(local) => {
-                let known = self.content.size.is_some()
-                    || local.segments.iter().any(|(s, _, _)| is_last(local.size, *s));
-                if known {
+                let proven = has_end(&local);
+                // Two who say the same are believed until somebody says otherwise.
+                let agreed = self.content.size == Some(local.size) && file::segments(local.size) > 1;
+                if proven || agreed {
+                    self.unproven = (!proven).then_some(Word::Giver(peer));
                     self.local(local);
                 } else {
                     self.ask_proof(peer, local.size);
@@ -134,9 +166,16 @@ impl ContentPull {
                 self.handle(Input::TreeFailed { peer, why });
                 return Ok(());
             }
+            Outcome::Failed(_) if self.contradicts() => {
+                let why = Failure::NotFound;
+                self.handle(Input::TreeFailed { peer, why });
+                return Ok(());
+            }
             // It does not have the end yet: its word is taken until somebody who has it says otherwise.
-            Outcome::Failed(_) => self.unproven = Some(peer),
-            Outcome::Done => {}
+            Outcome::Failed(_) => self.unproven = Some(Word::Giver(peer)),
+            Outcome::Done => self.proven()?,
+            // Nothing is wrong with the word; the bytes come again when there is room.
+            Outcome::Store("store.disk_full", _) => self.unproven = Some(Word::Giver(peer)),
             Outcome::Store(code, detail) => {
                 return Err(PullError::Store {
                     code,
@@ -151,24 +190,56 @@ impl ContentPull {
         Ok(())
     }
 
-    /// The tree was of a size that is not the content's: another one is needed, from somebody else.
-    fn start_over(&mut self, giver: NodeId) {
-        tracing::info!(?giver, content = ?self.content.hash, "a provider lied about the size");
-        self.leave(giver);
-        self.liars.insert(giver);
-        self.dropped.insert(giver, "it said a wrong size".to_owned());
+    /// Whether the tree is of another size than the manifest says.
+    fn contradicts(&self) -> bool {
+        self.content.exact && self.content.size.is_some() && self.content.size != self.keeper.size()
+    }
+
+    /// The size is that of the tree: whatever else a manifest said is wrong.
+    fn proven(&mut self) -> Result<(), PullError> {
+        self.unproven = None;
+        match (self.content.size, self.keeper.size()) {
+            (Some(said), Some(size)) if self.contradicts() => Err(PullError::Size {
+                hash: self.content.hash,
+                said,
+                size,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the pull when all who could be reached say that it is larger than what is taken.
+    fn look_too_large(&self) -> Result<(), PullError> {
+        let all = !self.peers.is_empty() && self.peers.keys().all(|p| self.too_large.contains_key(p));
+        match self.too_large.values().min() {
+            Some(size) if all && self.awaited.is_empty() => Err(self.over(*size)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The size gone by was not the content's: a tree is needed, from somebody else than whoever lied.
+    fn start_over(&mut self, word: Word) {
+        tracing::info!(?word, content = ?self.content.hash, "a size that was said is not the content's");
+        match word {
+            Word::Namer => {}
+            Word::Giver(giver) => {
+                // Said, and found not to be so: not a third party's evidence, but enough for us.
+                self.leave(giver);
+                self.liars.insert(giver);
+                self.dropped.insert(giver, "it said a wrong size".to_owned());
+            }
+        }
         self.unproven = None;
         for job in std::mem::take(&mut self.asks).into_values() {
             job.forget();
         }
+        // What was asked under the wrong size says nothing about anybody.
+        self.ends = mpsc::channel(super::EVENTS);
         self.swarm = super::core(&self.means, &self.content.hash);
-        let peers: Vec<NodeId> = self.peers.keys().copied().collect();
-        for peer in peers {
-            self.handle(Input::PeerUp {
-                peer,
-                path: Path::Direct,
-                whole: false,
-            });
+        let peers: Vec<(NodeId, Path)> = self.peers.iter().map(|(n, p)| (*n, path_of(&p.lane))).collect();
+        for (peer, path) in peers {
+            let whole = false;
+            self.handle(Input::PeerUp { peer, path, whole });
         }
     }
 
@@ -187,17 +258,23 @@ impl ContentPull {
                 mask: kept,
             });
             self.teller.grown();
+            if kept & end_of(self.keeper.size(), segment) != 0 {
+                self.proven()?;
+            }
         }
         if !wanted && outcome != Outcome::Failed(AskError::Corrupt) {
             return Ok(());
         }
         self.asks.remove(&(peer, segment));
-        if let (Outcome::Failed(AskError::Wrong(_)), Some(giver), Some(size)) =
-            (&outcome, self.unproven, self.keeper.size())
-            && giver != peer
+        if let (Outcome::Failed(e), Some(word), Some(size)) = (&outcome, self.unproven, self.keeper.size())
             && is_last(size, segment)
+            && doubts(e, word, peer)
         {
-            self.start_over(giver);
+            if breaks(e) {
+                self.leave(peer);
+            }
+            self.start_over(word);
+            self.renew(peer, e);
             return Ok(());
         }
         match outcome {
@@ -225,7 +302,7 @@ impl ContentPull {
 
     /// A stream that broke is opened again, in case the provider is still there.
     fn renew(&self, node: NodeId, e: &AskError) {
-        if matches!(e, AskError::Broken(_) | AskError::Stalled | AskError::Wrong(_)) {
+        if breaks(e) {
             self.meet(Hint {
                 node,
                 addrs: Vec::new(),

@@ -26,6 +26,7 @@ impl ContentPull {
         let new = self.providers.after(self.asked);
         self.asked += new.len();
         for hint in new {
+            self.awaited.insert(hint.node);
             self.meet(hint);
         }
     }

@@ -68,8 +68,10 @@ pub struct Content {
     pub hash: BlobHash,
     /// Why we may have it.
     pub via: Via,
-    /// Its size where a manifest, ticket or notice tells it: another one is refused.
+    /// Its size where somebody says it. It is gone by until an answer does not fit; then the tree tells.
     pub size: Option<u64>,
+    /// Whether a manifest says that size: another one is refused. A ticket or notice may say too much.
+    pub exact: bool,
     /// The most bytes taken.
     pub max_size: u64,
     /// Only these bytes of it (first, one past the last): the pull ends when they are here.
@@ -96,6 +98,15 @@ enum Event {
     Proof(NodeId, SegmentEnd),
 }
 
+/// Who says which size a content has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    /// Whoever named the content: a manifest, ticket or notice.
+    Namer,
+    /// A provider, by the tree it gave.
+    Giver(NodeId),
+}
+
 struct Peer {
     lane: Lane,
     received: Arc<AtomicU64>,
@@ -114,12 +125,14 @@ pub struct ContentPull {
     peers: BTreeMap<NodeId, Peer>,
     asks: BTreeMap<(NodeId, u32), Arc<SegmentJob>>,
     dropped: BTreeMap<NodeId, String>,
-    /// Who gave the tree whose size nothing has proven yet.
-    unproven: Option<NodeId>,
+    /// Whose word for the size nothing has proven yet.
+    unproven: Option<Word>,
     /// Those whose size was a lie.
     liars: BTreeSet<NodeId>,
     /// Those who refuse to give it because it is over our limit, and the size they say.
     too_large: BTreeMap<NodeId, u64>,
+    /// Those named to us that are being met for the first time.
+    awaited: BTreeSet<NodeId>,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
     ends: (mpsc::Sender<SegmentEnd>, mpsc::Receiver<SegmentEnd>),
     report: watch::Sender<ContentReport>,
@@ -181,6 +194,7 @@ impl ContentPull {
             unproven: None,
             liars: BTreeSet::new(),
             too_large: BTreeMap::new(),
+            awaited: BTreeSet::new(),
             events: mpsc::channel(EVENTS),
             ends: mpsc::channel(EVENTS),
             report,
@@ -246,6 +260,7 @@ impl ContentPull {
         }
         let local = keep::blocking(move || keeper.local(known)).await??;
         if let Some(local) = local {
+            self.unproven = (!answers::has_end(&local)).then_some(Word::Namer);
             self.local(local);
         }
         Ok(())
