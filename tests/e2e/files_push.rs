@@ -100,13 +100,11 @@ fn files_of_others_wait_for_a_word_and_texts_do_not() {
     let asking = until("w1 is asked", SOON, || {
         let inbox = w1.get("/v1/inbox", "inbox")?;
         let row = inbox.as_array()?.first()?.clone();
-        // The sender's name is looked up when asked for: it comes with the list of members.
-        (row["state"] == "asking" && row["from_name"] != "").then_some(row)
+        assert_ne!(row["from_name"], "", "somebody has sent it: {row}");
+        // The sender's name comes with the list of members.
+        (row["state"] == "asking" && row["from_name"] == "client").then_some(row)
     });
-    assert_eq!(
-        (&asking["from_name"], &asking["name"]),
-        (&"client".into(), &"ask.bin".into())
-    );
+    assert_eq!(asking["name"], "ask.bin", "{asking}");
     assert!(!inbox_of(w1).exists(), "nothing is taken unasked");
     // Into a folder of one's choice, under a name with a number when it is taken.
     let into = mesh.path("mine");

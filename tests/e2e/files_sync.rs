@@ -127,3 +127,59 @@ fn old_versions_are_kept_on_request_and_once_is_once() {
         .fails(3, "file.missing");
     mesh.client.run(&["sync", text(&dir)]).fails(2, "push.nobody");
 }
+
+#[test]
+fn the_same_command_again_changes_how_it_is_done_and_empties_when_told() {
+    let mesh = open_mesh(1);
+    let dir = mesh.path("pages");
+    fs::create_dir_all(dir.join("below")).unwrap();
+    fs::write(dir.join("a"), "first").unwrap();
+    fs::write(dir.join("below/b"), "b").unwrap();
+    let once = ["sync", text(&dir), "--to", "w1"];
+    mesh.client.run(&once).ok();
+    let there = mirror_at(&mesh, 0, "pages");
+    same(&dir, &there);
+    let shown = mesh.client.json("syncs", &["sync", "ls"]);
+    assert_eq!(
+        (&shown[0]["watch"], &shown[0]["versions"]),
+        (&false.into(), &0.into())
+    );
+    let id = shown[0]["sync"].clone();
+    // From now on watched, with versions.
+    let watched = ["sync", text(&dir), "--to", "w1", "--watch", "--versions", "2"];
+    mesh.client.run(&watched).ok();
+    let shown = mesh.client.json("syncs", &["sync", "ls"]);
+    assert_eq!(shown.as_array().unwrap().len(), 1, "{shown}");
+    assert_eq!(shown[0]["sync"], id, "it is the same mirror");
+    assert_eq!(
+        (&shown[0]["watch"], &shown[0]["versions"]),
+        (&true.into(), &2.into())
+    );
+    fs::write(dir.join("a"), "second").unwrap();
+    same(&dir, &there);
+    appears(there.join(".hive-versions"));
+    // Emptied: nothing happens to the receiver until it is said to be meant.
+    fs::remove_file(dir.join("a")).unwrap();
+    fs::remove_dir_all(dir.join("below")).unwrap();
+    until("it is blocked", SOON, || {
+        let shown = mesh.client.get("/v1/syncs", "syncs")?;
+        let why = shown[0]["detail"].as_str()?.contains("sync.source_emptied");
+        (shown[0]["state"] == "blocked" && why).then_some(())
+    });
+    mesh.client.run(&watched).fails(1, "sync.blocked");
+    assert!(there.join("a").exists());
+    let mut meant = watched.to_vec();
+    meant.push("--allow-empty");
+    mesh.client.run(&meant).ok();
+    gone(there.join("a"));
+    gone(there.join("below"));
+    // Once is once: what comes back and goes again is asked about again.
+    fs::write(dir.join("c"), "c").unwrap();
+    appears(there.join("c"));
+    fs::remove_file(dir.join("c")).unwrap();
+    until("it is blocked again", SOON, || {
+        let shown = mesh.client.get("/v1/syncs", "syncs")?;
+        (shown[0]["state"] == "blocked").then_some(())
+    });
+    assert!(there.join("c").exists());
+}

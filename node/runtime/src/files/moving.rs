@@ -4,7 +4,7 @@ use super::{
     desk::Desk, engines::Engines, keep::priority, refusals::refused, resolve::pick, shown::transfer_view,
 };
 use crate::port::{FileBytes, Kind, NodeHandle, PullRequest, Refused, TransferDo, TransferView};
-use hive_files::{Existing, Hint, Like, RangeRequest, Target, Transfer};
+use hive_files::{Existing, Hint, Like, RangeRequest, Stage, Target, Transfer};
 use hive_protocol::{
     file::MAX_CONTENT,
     ids::{NodeId, TransferId},
@@ -145,7 +145,10 @@ impl Desk {
             running.filter_map(|v| engines.files.transfer(v.id)).collect()
         } else {
             let one = self.find_transfer(text).await?;
-            if one.view().stage.ended() {
+            let stage = one.view().stage;
+            // What has failed can be tried again: there may be room now, or somebody who has it.
+            let again = stage == Stage::Failed && matches!(what, TransferDo::Resume);
+            if stage.ended() && !again {
                 return Err(Refused::new(
                     Kind::Conflict,
                     "transfer.ended",
@@ -161,7 +164,14 @@ impl Desk {
             let id = transfer.id();
             let now = match what {
                 TransferDo::Pause => engines.files.pause(id).await.map(|()| transfer),
-                TransferDo::Resume => engines.files.resume(id).await,
+                TransferDo::Resume => {
+                    let failed = transfer.view().stage == Stage::Failed;
+                    let going = engines.files.resume(id).await;
+                    if let (true, Ok(going)) = (failed, &going) {
+                        self.tell_end(going.clone());
+                    }
+                    going
+                }
                 TransferDo::Cancel => {
                     // What is here serves a later try; of nothing nothing is kept.
                     transfer.cancel(transfer.view().done > 0);
