@@ -24,11 +24,18 @@ use tokio_rustls::TlsConnector;
 /// round trips it takes, one TCP connection would be no faster than the mesh.
 const DIRECT_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A door is given this many times as long as the question took, or at least [`KNOCK`], to take the connection: one
+/// behind a firewall or a NAT says nothing at all, and whoever opens a stream should not wait for that.
+const KNOCK_TRIPS: u32 = 3;
+const KNOCK: Duration = Duration::from_millis(120);
+
 /// Why there is no direct connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     #[error("not in time")]
     Slow,
+    #[error("nobody answers at its door")]
+    Closed,
     #[error("the mesh connection has no address to connect to")]
     NoAddress,
     #[error("it answers {0:?}")]
@@ -126,13 +133,16 @@ impl NetHandle {
             let question = BulkRequest::Ports {
                 protocol: protocol.to_owned(),
             };
+            let asked = Instant::now();
             frame::write(&mut ask, &question).await?;
             let (ports, token) = match frame::read(&mut ask).await?.ok_or(FrameError::Eof)? {
                 BulkReply::Ports { ports, token } => (ports, token),
                 other => return Err(Failure::Refused(other)),
             };
             drop(ask);
-            let socket = socket::prepare(connect(ip, &ports).await?)?;
+            let patience = asked.elapsed().saturating_mul(KNOCK_TRIPS).max(KNOCK);
+            let knocking = tokio::time::timeout(patience, connect(ip, &ports));
+            let socket = socket::prepare(knocking.await.map_err(|_| Failure::Closed)??)?;
             let connector = TlsConnector::from(tls.client(node));
             (connector.connect(tls::no_name(), socket).await?, token)
         };

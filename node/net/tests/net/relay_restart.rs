@@ -10,7 +10,10 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::Barrier,
+};
 
 const PROTOCOL: &str = "/test/range/1";
 /// Bytes of one transfer.
@@ -55,22 +58,27 @@ struct Watch {
     /// Streams on connections of their own, and others.
     own: AtomicUsize,
     mesh: AtomicUsize,
+    start: Barrier,
 }
 
 /// Fetches all bytes, however often the stream breaks.
 async fn fetch(net: NetHandle, from: NodeId, mine: usize, watch: Arc<Watch>) {
-    let mut at = 0;
+    let (mut at, mut first) = (0, true);
     while at < SIZE {
         let tried = async {
-            let mut stream = net
-                .open_bulk(from, PROTOCOL)
-                .await
-                .map_err(std::io::Error::other)?;
+            let begun = Instant::now();
+            let opened = net.open_bulk(from, PROTOCOL).await;
+            let mut stream = opened.map_err(std::io::Error::other)?;
+            println!("{mine}: opened at {at} in {:?}", begun.elapsed());
             let of_kind = match stream.path() {
                 BulkPath::Relayed { .. } => &watch.own,
                 _ => &watch.mesh,
             };
             of_kind.fetch_add(1, Ordering::Relaxed);
+            if std::mem::take(&mut first) {
+                // Together, so that all are under way when the relay goes.
+                watch.start.wait().await;
+            }
             stream.write_u64(at).await?;
             stream.flush().await?;
             let mut piece = vec![0; 32 << 10];
@@ -131,6 +139,7 @@ async fn twenty_transfers_go_on_when_their_relay_restarts() {
             wrong: AtomicUsize::new(0),
             own: AtomicUsize::new(0),
             mesh: AtomicUsize::new(0),
+            start: Barrier::new(TRANSFERS),
         });
         let running: Vec<_> = (0..TRANSFERS)
             .map(|n| tokio::spawn(fetch(a.net.clone(), b.id(), n, Arc::clone(&watch))))
@@ -150,7 +159,9 @@ async fn twenty_transfers_go_on_when_their_relay_restarts() {
             "too fast to be interrupted: {before:?}"
         );
         drop(service);
+        let gone = Instant::now();
         relay.net.shutdown().await;
+        println!("shut down in {:?}", gone.elapsed());
         drop(relay);
         until("the port is free", async || {
             std::net::UdpSocket::bind(("127.0.0.1", port)).is_ok()
@@ -158,6 +169,8 @@ async fn twenty_transfers_go_on_when_their_relay_restarts() {
         .await;
         let again = member_with(seed, |c| c.listen = ListenAddrs::Loopback(port)).await;
         let back = Instant::now();
+        let away = gone.elapsed();
+        println!("away for {away:?}");
         let service = again.net.serve_relay(limits).unwrap();
         for one in running {
             let done = tokio::time::timeout(Duration::from_secs(60), one).await;
