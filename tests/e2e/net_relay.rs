@@ -163,6 +163,17 @@ fn a_relay_is_limited_drained_and_taken_up_again() {
     let served = relay_node.json("relay", &["relay", "resume"]);
     assert_eq!(served["state"], "serving", "{served}");
     relay_until(relay_node, "reservations come back", |r| r["reservations"] == 2);
+    // Off and on again without a restart.
+    let off = relay_node.json("relay", &["relay", "off"]);
+    assert_eq!(
+        (&off["mode"], &off["state"]),
+        (&"off".into(), &"off".into()),
+        "{off}"
+    );
+    relay_node.json("relay", &["relay", "on"]);
+    relay_until(relay_node, "it serves again", |r| {
+        r["state"] == "serving" && r["reservations"] == 2
+    });
 }
 
 #[test]
@@ -221,8 +232,10 @@ fn a_member_of_another_role_relays_when_it_is_told_to() {
     let node = Node::new(home.path(), "n");
     // Without a ticket `--role relay` is a setting like others.
     let up = node.run(&["up", "--role", "relay"]);
+    let again = node.run(&["up", "--role", "relay"]);
     let down = node.run(&["down"]);
     up.ok();
+    again.ok();
     down.ok();
     let kept = node.run(&["config", "get", "relay"]).ok().text();
     assert_eq!(kept.trim(), "on");

@@ -203,6 +203,7 @@ const FAMILIES: &[&str] = &[
     "place",
     "push",
     "receipt",
+    "relay",
     "result",
     "store",
     "sync",

@@ -78,6 +78,7 @@ fn bodies() -> BTreeMap<(&'static str, &'static str), &'static str> {
         (("POST", "/v1/stop"), "{}"),
         (("POST", "/v1/net/trace/{id}"), ""),
         (("POST", "/v1/relay/limits"), r#"{"total_rate":5}"#),
+        (("POST", "/v1/relay/mode"), r#"{"mode":"auto"}"#),
         (("POST", "/v1/relay/drain"), ""),
         (("POST", "/v1/relay/resume"), ""),
         (("POST", "/v1/files"), r#"{"path":"/data"}"#),

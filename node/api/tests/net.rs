@@ -38,13 +38,15 @@ async fn a_relay_is_shown_limited_drained_and_resumed() {
     c.relay().await.unwrap();
     c.relay_drain().await.unwrap();
     c.relay_resume().await.unwrap();
+    c.relay_mode(hive_runtime::config::RelayMode::Off).await.unwrap();
     let seen = d.fake.seen.lock().unwrap().clone();
     assert_eq!(
         seen,
         [
             "relay Limit({\"total_rate\": 1048576})",
             "relay Drain",
-            "relay Resume"
+            "relay Resume",
+            "relay Mode(Off)",
         ]
     );
     let (status, body) = d

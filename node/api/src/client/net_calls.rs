@@ -1,7 +1,11 @@
 //! Calls about the network.
 
 use super::{Client, calls::escape};
-use hive_runtime::port::{NetCheckView, PathView, PathsView, Refused, RelayChange, RelayView};
+use hive_runtime::{
+    config::RelayMode,
+    port::{NetCheckView, PathView, PathsView, Refused, RelayChange, RelayView},
+};
+use serde_json::json;
 
 /// Each returns the daemon's refusal, or one of its own, as those in [`super::calls`].
 #[allow(clippy::missing_errors_doc)] // said once above for all
@@ -29,6 +33,11 @@ impl Client {
     /// Changes limits by name; the rest stays.
     pub async fn relay_limits(&self, change: &RelayChange) -> Result<RelayView, Refused> {
         self.post("relay", "/v1/relay/limits".into(), change).await
+    }
+    /// Relays always, never, or once it is reachable from everywhere.
+    pub async fn relay_mode(&self, mode: RelayMode) -> Result<RelayView, Refused> {
+        self.post("relay", "/v1/relay/mode".into(), &json!({ "mode": mode }))
+            .await
     }
     /// Takes nothing new.
     pub async fn relay_drain(&self) -> Result<RelayView, Refused> {

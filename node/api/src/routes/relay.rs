@@ -10,7 +10,11 @@ use axum::{
     extract::State,
     routing::{get, post},
 };
-use hive_runtime::port::{RelayChange, RelayDo};
+use hive_runtime::{
+    config::RelayMode,
+    port::{RelayChange, RelayDo},
+};
+use serde::Deserialize;
 
 pub(super) const ROUTES: &[Route] = &[
     Route::new(
@@ -24,6 +28,12 @@ pub(super) const ROUTES: &[Route] = &[
         "/v1/relay/limits",
         "Changes limits by name, such as {\"total_rate\": 1048576}, now and until the daemon ends; the rest stays",
         || post(limits),
+    ),
+    Route::new(
+        "POST",
+        "/v1/relay/mode",
+        "Relays from now on: {\"mode\": \"on\"}, `off`, or `auto`; until the daemon ends",
+        || post(mode),
     ),
     Route::new(
         "POST",
@@ -46,6 +56,16 @@ async fn act(context: &Context, what: RelayDo) -> Answer {
 
 async fn limits(State(context): State<Context>, Json(change): Json<RelayChange>) -> Answer {
     act(&context, RelayDo::Limit(change)).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mode {
+    mode: RelayMode,
+}
+
+async fn mode(State(context): State<Context>, Json(Mode { mode }): Json<Mode>) -> Answer {
+    act(&context, RelayDo::Mode(mode)).await
 }
 
 async fn drain(State(context): State<Context>) -> Answer {

@@ -211,6 +211,7 @@ mod tests {
             "hivenode relay limits total_rate=10M peer_day=off --once",
             "hivenode relay drain --wait 5m",
             "hivenode relay resume",
+            "hivenode relay on",
             "hivenode node show last",
             "hivenode job map wc.wasm dir a b --out out --fuel 5 --budget 1.5 --trust high -- {in} -l",
             "hivenode job ls",

@@ -50,6 +50,12 @@ pub enum RelayCommand {
     Status(RelayStatusArgs),
     /// Show or change what it gives at most
     Limits(LimitsArgs),
+    /// Relay for others always
+    On,
+    /// Relay for nobody; what runs goes on
+    Off,
+    /// Relay for others once this node was found to be reachable from everywhere
+    Auto,
     /// Take nothing new; what runs goes on
     Drain(DrainArgs),
     /// Take new reservations and circuits again

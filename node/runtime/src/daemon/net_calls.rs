@@ -126,6 +126,7 @@ impl Daemon {
         match what {
             RelayDo::Drain => mesh.reach.drain_relay(true),
             RelayDo::Resume => mesh.reach.drain_relay(false),
+            RelayDo::Mode(mode) => mesh.reach.set_relay_mode(*mode),
             RelayDo::Limit(change) => {
                 let mut limits = mesh.reach.relay_limits();
                 for (name, value) in change {

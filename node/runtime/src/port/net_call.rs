@@ -1,6 +1,7 @@
 //! Calls that concern the network. They are answered by the daemon's loop, what takes time in a task of its own.
 
 use super::{Reply, net_views::*};
+use crate::config::RelayMode;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -15,6 +16,8 @@ pub enum RelayDo {
     Drain,
     /// Take new ones again.
     Resume,
+    /// Relay always, never, or once it is reachable from everywhere; until the daemon ends.
+    Mode(RelayMode),
     /// Take these limits, now and until the daemon ends.
     Limit(RelayChange),
 }

@@ -10,7 +10,10 @@ use crate::{
 };
 use hive_api::client::Client;
 use hive_protocol::{resources::Role, ticket::Ticket};
-use hive_runtime::port::{JoinView, Kind, PeerRow, StatusView};
+use hive_runtime::{
+    config::RelayMode,
+    port::{JoinView, Kind, PeerRow, StatusView},
+};
 use serde_json::json;
 use std::{
     io::Read,
@@ -111,10 +114,15 @@ pub async fn start(session: &Session, flags: &NodeFlags) -> Result<(Client, Stat
     Ok((client, status))
 }
 
-/// The settings named. `--role relay` without a ticket names one: a member of any role may relay besides.
+/// Whether `--role relay` means a member of another role that shall relay besides: there is no ticket for a relay.
+fn relays(args: &UpArgs, ticket: bool) -> bool {
+    args.role == Some(Role::Relay) && !ticket && args.node.relay.is_none()
+}
+
+/// The settings named.
 fn flags(args: &UpArgs, ticket: bool) -> NodeFlags {
     let mut flags = args.node.clone();
-    if args.role == Some(Role::Relay) && !ticket && flags.relay.is_none() {
+    if relays(args, ticket) {
         flags.relay = Some("on".to_owned());
     }
     flags
@@ -128,7 +136,12 @@ pub async fn up(session: &Session, args: &UpArgs) -> Result<Exit, CliError> {
         Some(ticket) => Some(join(session, &client, ticket).await?),
         None => None,
     };
-    let status = client.status().await?;
+    let mut status = client.status().await?;
+    if relays(args, ticket.is_some()) && status.mesh.is_some() {
+        // Also when the daemon ran before: the setting alone would wait for the next start.
+        client.relay_mode(RelayMode::On).await?;
+        status = client.status().await?;
+    }
     summary(session, &status);
     if let (Some(role), true) = (args.role, status.mesh.is_some())
         && (role != Role::Relay || ticket.is_some())

@@ -5,12 +5,16 @@ mod limits;
 use crate::{
     args::{DrainArgs, RelayCommand},
     commands::daemon::short,
+    config::set_in_file,
     output::{CliError, Exit, Output, Table, clean},
     quantity::{rfc3339, show_size},
     session::Session,
 };
 use hive_api::client::Client;
-use hive_runtime::port::{RelayRefused, RelayView};
+use hive_runtime::{
+    config::RelayMode,
+    port::{RelayRefused, RelayView},
+};
 use std::time::{Duration, Instant};
 
 /// How often it is looked at again, watching or waiting.
@@ -23,12 +27,24 @@ pub async fn run(session: &Session, command: RelayCommand) -> Result<Exit, CliEr
         RelayCommand::Status(args) => status(session, &client, args.watch).await,
         RelayCommand::Limits(args) => limits::limits(session, &client, &args).await,
         RelayCommand::Drain(args) => drain(session, &client, &args).await,
+        RelayCommand::On => mode(session, &client, RelayMode::On).await,
+        RelayCommand::Off => mode(session, &client, RelayMode::Off).await,
+        RelayCommand::Auto => mode(session, &client, RelayMode::Auto).await,
         RelayCommand::Resume => {
             let view = client.relay_resume().await?;
             show(&session.out, &view, "")?;
             Ok(Exit::OK)
         }
     }
+}
+
+/// Changes whether the node relays: now, and for later starts.
+async fn mode(session: &Session, client: &Client, mode: RelayMode) -> Result<Exit, CliError> {
+    let view = client.relay_mode(mode).await?;
+    set_in_file(&session.paths.config, &[("relay", mode.name().to_owned())])?;
+    session.out.say("holds now, and is kept for later starts");
+    show(&session.out, &view, "")?;
+    Ok(Exit::OK)
 }
 
 async fn status(session: &Session, client: &Client, watch: bool) -> Result<Exit, CliError> {
