@@ -11,6 +11,8 @@ const MAX: usize = 4096;
 pub(crate) enum Alarm {
     /// Dial the ways through relays, beside a direct dial that has not come to anything yet.
     Circuits(PeerId),
+    /// Dial them again while somebody still waits; how often that was done.
+    CircuitsAgain(PeerId, u8),
     /// The next step of a punch.
     Punch(PeerId, Step),
     /// A connection that was asked for a sign of life has had its time.

@@ -46,11 +46,10 @@ impl Candidates {
         let Some(at) = self.0.iter().position(|s| s.connection == connection) else {
             return;
         };
-        let Some(kind) = self.0.get(at).map(|s| names::transport(&s.addr)) else {
+        let Some(kind) = self.0.get(at).map(|s| kind(&s.addr)) else {
             return;
         };
-        let same = self.0.iter().filter(|s| names::transport(&s.addr) == kind);
-        if same.count() > 1 {
+        if self.0.iter().filter(|s| self::kind(&s.addr) == kind).count() > 1 {
             self.0.remove(at);
         }
     }
@@ -83,6 +82,11 @@ impl Candidates {
             Some(Multiaddr::from(ip).with(Protocol::Tcp(port)))
         })
     }
+}
+
+/// What a mapping is the same for: transport, and family of addresses.
+fn kind(addr: &Multiaddr) -> (Option<Transport>, Option<bool>) {
+    (names::transport(addr), names::ip(addr).map(|ip| ip.is_ipv4()))
 }
 
 /// Whether an address is out in the internet, as far as its number says.

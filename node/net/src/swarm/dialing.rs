@@ -15,6 +15,15 @@ use std::time::{Duration, Instant};
 /// Ways through relays are dialed so long after the direct addresses: long enough for a neighbour to answer, so that
 /// most direct dials cost no relay anything, short enough that nobody waits for a dead address.
 const CIRCUITS_AFTER: Duration = Duration::from_millis(150);
+/// While somebody waits they are dialed again this often: a relay that restarts, or a peer that is just asking it for
+/// a place, is there a moment later.
+const CIRCUITS_AGAIN: Duration = Duration::from_millis(1000);
+/// How often, at most.
+const MAX_AGAIN: u8 = 12;
+/// A dial that is so old does not stand in the way of another one to a relay that is needed.
+const EAGER: Duration = Duration::from_millis(900);
+/// Dials of one peer at a time.
+const MAX_DIALS: usize = 6;
 
 impl Node {
     /// Makes sure that a connection is there or under way; whoever waits is told when that fails.
@@ -106,8 +115,42 @@ impl Node {
         let circuits = self.book.get(&peer).iter().filter(|a| names::is_circuit(a));
         let circuits = circuits.cloned().collect();
         let tried = self.dial_some(peer, PeerCondition::Always, AttemptKind::Circuit, circuits, false);
-        if let Err(error) = tried {
-            tracing::debug!(%peer, %error, "no way through a relay");
+        match tried {
+            Ok(()) => {
+                self.alarms
+                    .set(Instant::now() + CIRCUITS_AGAIN, Alarm::CircuitsAgain(peer, 1));
+            }
+            Err(error) => tracing::debug!(%peer, %error, "no way through a relay"),
+        }
+    }
+
+    /// Dials the ways through relays once more, while somebody waits and nothing has come of the others.
+    pub(super) fn circuits_again(&mut self, peer: PeerId, tries: u8) {
+        if tries > MAX_AGAIN || self.table.get(&peer).is_some() || !self.waiting.any(&peer) {
+            return;
+        }
+        let now = Instant::now();
+        let (dials, _) = self.waiting.youngest(&peer, now);
+        let circuits = self.book.get(&peer).iter().filter(|a| names::is_circuit(a));
+        let circuits: Vec<_> = circuits.cloned().collect();
+        if dials < MAX_DIALS && !circuits.is_empty() {
+            // An error is one more try that came to nothing.
+            let _ = self.dial_some(peer, PeerCondition::Always, AttemptKind::Circuit, circuits, false);
+        }
+        let again = Alarm::CircuitsAgain(peer, tries.saturating_add(1));
+        self.alarms.set(now + CIRCUITS_AGAIN, again);
+    }
+
+    /// As [`Node::connect`], for a peer much depends on: an old dial that hangs does not stand in the way.
+    pub(super) fn connect_eagerly(&mut self, peer: PeerId, node: NodeId) {
+        let (dials, youngest) = self.waiting.youngest(&peer, Instant::now());
+        if self.table.get(&peer).is_none() && (1..MAX_DIALS).contains(&dials) && youngest >= EAGER {
+            let direct = self.book.get(&peer).iter().filter(|a| !names::is_circuit(a));
+            let direct = direct.cloned().collect();
+            // An error is one more try that came to nothing.
+            let _ = self.dial_some(peer, PeerCondition::Always, AttemptKind::Dial, direct, false);
+        } else {
+            self.connect(peer, node);
         }
     }
 

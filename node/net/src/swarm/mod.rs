@@ -14,6 +14,7 @@ mod gated;
 mod greeting;
 mod guard;
 mod listen;
+mod look_around;
 mod on_bulk;
 mod on_command;
 mod on_connection;
@@ -248,6 +249,7 @@ impl Node {
         while let Some(alarm) = self.alarms.take(now) {
             match alarm {
                 alarms::Alarm::Circuits(peer) => self.circuits_due(peer),
+                alarms::Alarm::CircuitsAgain(peer, tries) => self.circuits_again(peer, tries),
                 alarms::Alarm::Punch(peer, step) => self.punch_step(peer, step),
                 alarms::Alarm::Verdict(peer, connection) => self.verdict(peer, connection),
                 alarms::Alarm::Trace(peer) => self.look_at_trace(peer, true),

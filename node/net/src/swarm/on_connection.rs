@@ -131,6 +131,7 @@ impl Node {
             self.start_gate(peer, id);
         }
         self.relay_is_back(peer);
+        self.replaced(peer, id);
         self.connection_counts(peer);
     }
 

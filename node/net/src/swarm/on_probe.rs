@@ -19,15 +19,15 @@ use tokio::{
 };
 
 /// Connections are felt for this often.
-pub(super) const FEEL_EVERY: Duration = Duration::from_millis(500);
+pub(super) const FEEL_EVERY: Duration = Duration::from_millis(300);
 /// What was sent is answered within this time, or a sign of life is asked for.
-const ANSWER_DUE: Duration = Duration::from_millis(1000);
+const ANSWER_DUE: Duration = Duration::from_millis(700);
 /// An idle connection is asked after this much silence: pings on it come every ten seconds.
 const IDLE_SILENCE: Duration = Duration::from_millis(11_000);
 /// The same for relays this node is reachable through, and for protected peers: much depends on them.
 const KEEN_SILENCE: Duration = Duration::from_millis(6_000);
 /// A sign of life comes within this time, or four round trips if that is longer …
-const SIGN_WITHIN: Duration = Duration::from_millis(1500);
+const SIGN_WITHIN: Duration = Duration::from_millis(1300);
 /// … but no longer than this.
 const SIGN_AT_MOST: Duration = Duration::from_millis(4000);
 /// A connection that gave no sign is closed after this time, unless something came in meanwhile.
@@ -94,6 +94,25 @@ impl Node {
         }
     }
 
+    /// Another connection to a peer has come up: those that were suspected, and are silent still, are given up for it;
+    /// those that have been silent lately are asked, because the peer may have reason to connect anew.
+    pub(super) fn replaced(&mut self, peer: PeerId, by: ConnectionId) {
+        let now = Instant::now();
+        let Some(known) = self.table.get(&peer) else {
+            return;
+        };
+        let silent = known.connections.iter().filter(|c| c.id != by);
+        let silent = silent.filter(|c| c.streams.pulse().silence(now) >= ANSWER_DUE);
+        let silent: Vec<_> = silent.map(|c| (c.id, c.suspect, c.probed.is_some())).collect();
+        for (connection, suspect, asked) in silent {
+            if suspect {
+                self.give_up(peer, connection);
+            } else if !asked {
+                self.ask_for_sign(peer, connection, now);
+            }
+        }
+    }
+
     fn ask_for_sign(&mut self, peer: PeerId, connection: ConnectionId, now: Instant) {
         let Some(known) = self.table.get_mut(&peer) else {
             return;
@@ -149,6 +168,10 @@ impl Node {
         }
         on.suspect = true;
         let addr = on.addr.to_string();
+        let others = known
+            .connections
+            .iter()
+            .any(|c| !c.suspect && c.since >= sign.began);
         tracing::debug!(?node, addr, "no sign of life: seeking other ways");
         self.alarms
             .set(now + LAST_CHANCE, Alarm::Verdict(peer, sign.connection));
@@ -156,6 +179,10 @@ impl Node {
         let outcome = Outcome::Failed { reason };
         self.log
             .note(peer, AttemptKind::Probe, Some(addr), sign.began, outcome);
+        if others {
+            self.give_up(peer, sign.connection);
+            return;
+        }
         self.look_at_path(peer);
         self.connect_beside(peer, node);
     }
@@ -166,7 +193,6 @@ impl Node {
         let Some(known) = self.table.get_mut(&peer) else {
             return;
         };
-        let node = known.node;
         let Some(on) = known.connection(connection) else {
             return;
         };
@@ -179,9 +205,16 @@ impl Node {
             self.look_at_path(peer);
             return;
         }
-        tracing::debug!(?node, addr = %on.addr, "gives no sign of life: closing the connection");
-        count(&self.shared.tally.paths_lost);
+        self.give_up(peer, connection);
+    }
+
+    fn give_up(&mut self, peer: PeerId, connection: ConnectionId) {
+        let Some(on) = self.table.get_mut(&peer).and_then(|p| p.connection(connection)) else {
+            return;
+        };
+        tracing::debug!(%peer, addr = %on.addr, "gives no sign of life: closing the connection");
         on.dead = true;
+        count(&self.shared.tally.paths_lost);
         self.swarm.close_connection(connection);
     }
 }

@@ -141,14 +141,20 @@ impl Node {
         self.alarms.set(at, Alarm::Punch(peer, step));
     }
 
-    /// What failed until now says nothing any more: begins anew if this node begins at all.
+    /// What failed until now says nothing any more: begins anew, whoever's turn it is, since only this node knows. A
+    /// round under way knows less than this node does now.
     pub(super) fn punch_afresh(&mut self, peer: PeerId) {
         self.punches.fresh_start(&peer);
-        if let Some(next) = self.punches.next(&peer) {
-            let now = Instant::now();
-            if next > now {
-                self.plan_punch(peer, now, now);
+        let relayed = self
+            .table
+            .get(&peer)
+            .is_some_and(|p| p.is_member() && !p.is_direct());
+        if relayed && self.punches.tried(&peer) {
+            if self.punches.is_active(&peer) {
+                self.punch_over(peer);
             }
+            let now = Instant::now();
+            self.plan_punch(peer, now, now);
         }
     }
 

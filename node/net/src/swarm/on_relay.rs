@@ -239,7 +239,7 @@ impl Node {
                     wish.pause_from(now);
                 }
                 if let Some(node) = names::node_id(&peer) {
-                    self.connect(peer, node);
+                    self.connect_eagerly(peer, node);
                 }
             }
         }

@@ -190,6 +190,11 @@ impl Punches {
         }
     }
 
+    /// Whether a direct way to a peer was ever sought.
+    pub(super) fn tried(&self, peer: &PeerId) -> bool {
+        self.peers.contains_key(peer)
+    }
+
     /// A dial of a round has ended without a connection; gives back the peer when it was the last of its round.
     pub(super) fn dial_ended(&mut self, peer: &PeerId, id: ConnectionId, said: String) -> bool {
         /// Lines kept of one round.

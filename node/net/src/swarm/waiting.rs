@@ -2,7 +2,10 @@
 
 use crate::{error::NetError, event::Admission, handle::Reply, stream::NetStream};
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
 /// Callers that may wait in all; more are told that this node is busy.
 const MAX_WAITING: usize = 1024;
@@ -33,12 +36,19 @@ impl Waiters {
     }
 }
 
+/// A dial under way.
+struct Dial {
+    peer: PeerId,
+    addrs: Vec<Multiaddr>,
+    since: Instant,
+}
+
 /// All who wait.
 #[derive(Default)]
 pub(crate) struct WaitingRoom {
     peers: BTreeMap<PeerId, Waiters>,
     /// Dials under way on behalf of those who wait; bounded by the limit of pending connections.
-    dials: BTreeMap<ConnectionId, (PeerId, Vec<Multiaddr>)>,
+    dials: BTreeMap<ConnectionId, Dial>,
     /// Peers with ways through relays that are not dialed yet; each has a dial above or an alarm.
     held_back: BTreeSet<PeerId>,
     /// What dials that failed said, while others to the same peer are under way.
@@ -48,19 +58,29 @@ pub(crate) struct WaitingRoom {
 impl WaitingRoom {
     /// Notes a dial of these addresses.
     pub(crate) fn dialed(&mut self, peer: PeerId, id: ConnectionId, addrs: Vec<Multiaddr>) {
-        self.dials.insert(id, (peer, addrs));
+        let since = Instant::now();
+        self.dials.insert(id, Dial { peer, addrs, since });
     }
 
     /// Whether a dial of this address is under way.
     pub(crate) fn trying(&self, peer: &PeerId, addr: &Multiaddr) -> bool {
         self.dials
             .values()
-            .any(|(p, addrs)| p == peer && addrs.contains(addr))
+            .any(|d| d.peer == *peer && d.addrs.contains(addr))
+    }
+
+    /// Dials of a peer under way, and how old the youngest is.
+    pub(crate) fn youngest(&self, peer: &PeerId, now: Instant) -> (usize, Duration) {
+        let to = self.dials.values().filter(|d| d.peer == *peer);
+        let ages = to.map(|d| now.saturating_duration_since(d.since));
+        ages.fold((0, Duration::MAX), |(n, youngest), age| {
+            (n + 1, youngest.min(age))
+        })
     }
 
     /// Whether such a dial is under way, or yet to be made.
     pub(crate) fn dialing(&self, peer: &PeerId) -> bool {
-        self.held_back.contains(peer) || self.dials.values().any(|(p, _)| p == peer)
+        self.held_back.contains(peer) || self.dials.values().any(|d| d.peer == *peer)
     }
 
     /// Notes that ways through relays are to be dialed later.
@@ -94,7 +114,7 @@ impl WaitingRoom {
     pub(crate) fn dialed_peers(&self) -> impl Iterator<Item = PeerId> + '_ {
         self.dials
             .values()
-            .map(|(p, _)| *p)
+            .map(|d| d.peer)
             .chain(self.held_back.iter().copied())
     }
 
