@@ -83,7 +83,11 @@ mod tests {
         let found = resolve(vec!["/dns4/localhost/udp/4001/quic-v1".to_owned(), plain.clone()]).await;
         assert_eq!(found, ["/ip4/127.0.0.1/udp/4001/quic-v1".to_owned(), plain]);
         let long = format!("/dns4/{}/tcp/1", "a.".repeat(MAX_NAME));
-        assert_eq!(resolve(vec![long.clone()]).await, [long], "not looked at: no address is so long");
+        assert_eq!(
+            resolve(vec![long.clone()]).await,
+            [long],
+            "not looked at: no address is so long"
+        );
         let many = vec!["/dns4/localhost/tcp/1".to_owned(); 5];
         assert_eq!(resolve(many).await.len(), MAX_NAMES);
     }

@@ -42,6 +42,13 @@ impl Seen {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
+    /// All addresses seen lately.
+    pub(crate) fn within(&self, now: Instant, span: Duration) -> Vec<Multiaddr> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = all.iter().filter(|s| now.saturating_duration_since(s.at) < span);
+        fresh.map(|s| s.addr.clone()).collect()
+    }
+
     /// The addresses, those seen by most members first and of those the newest; at most [`MAX_CANDIDATES`].
     pub(crate) fn most(&self, now: Instant) -> Vec<Multiaddr> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,13 +1,17 @@
 //! What is seen of this node from outside, and what it tells of itself.
 
-use super::Node;
+use super::{Node, look_around::Looks};
 use crate::{
     event::{NetEvent, Transport},
     names,
     reach::{Arrival, Scope, scope_of},
 };
 use hive_protocol::ids::NodeId;
-use libp2p::{Multiaddr, PeerId, core::ConnectedPoint, swarm::ConnectionId};
+use libp2p::{
+    Multiaddr, PeerId,
+    core::{ConnectedPoint, Endpoint, transport::PortUse},
+    swarm::ConnectionId,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
@@ -27,6 +31,8 @@ struct Sight {
     peer: PeerId,
     /// Whether it came in from where nothing had been sent.
     stranger: bool,
+    /// Whether it went out from the listen port in the ordinary way: then what the peer sees is the router's mapping.
+    telling: bool,
     /// What the peer says last, and has not been told on.
     says: Option<Multiaddr>,
     told: Option<Multiaddr>,
@@ -42,6 +48,8 @@ pub(super) struct Reaching {
     external: BTreeSet<Multiaddr>,
     /// Whether connected peers have not heard of the last change yet.
     unheard: bool,
+    /// When to be looked at again.
+    pub(super) looks: Looks,
     /// When a connected peer's word was last believed, and whether it has said something else since.
     words: BTreeMap<PeerId, (Instant, bool)>,
 }
@@ -107,10 +115,19 @@ impl Node {
             }
         };
         reach.sent.note(ip, now);
+        let telling = matches!(
+            endpoint,
+            ConnectedPoint::Dialer {
+                role_override: Endpoint::Dialer,
+                port_use: PortUse::Reuse,
+                ..
+            }
+        );
         if self.reaching.sights.len() < MAX_SIGHTS {
             let sight = Sight {
                 peer,
                 stranger,
+                telling,
                 says: None,
                 told: None,
                 changes: 0,
@@ -150,7 +167,7 @@ impl Node {
             sight.told = Some(addr.clone());
             sight.changes = sight.changes.saturating_add(1);
             let addr = Some(addr).filter(|a| fits(a, &connection.addr, connection.transport));
-            if connection.dialer {
+            if sight.telling {
                 if let Some(addr) = addr {
                     news.push((connection.addr.clone(), addr, connection.transport));
                 }
@@ -211,6 +228,7 @@ impl Node {
     pub(super) fn interfaces_changed(&mut self, addr: &Multiaddr) {
         if !names::is_circuit(addr) {
             self.shared.reach.seen.forget();
+            self.reaching.looks.reset();
             self.network_changed();
             self.listeners_changed();
         }

@@ -21,6 +21,7 @@ impl Node {
         }
         self.mend_greetings(now);
         self.push_addrs();
+        self.be_seen(now);
         self.route_late(now);
         let neighbours: BTreeSet<_> = {
             let gossip = self.swarm.behaviour_mut().gossip.inner();

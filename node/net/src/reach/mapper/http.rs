@@ -57,11 +57,19 @@ fn answer(bytes: &[u8]) -> Option<(Answer, bool)> {
     let head = String::from_utf8_lossy(bytes.get(..end)?).into_owned();
     let rest = bytes.get(end.saturating_add(4)..)?;
     let mut lines = head.lines();
-    let status = lines.next()?.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
+    let status = lines
+        .next()?
+        .strip_prefix("HTTP/1.")?
+        .split(' ')
+        .nth(1)?
+        .parse()
+        .ok()?;
     let header = |name: &str| {
         let found = head.lines().skip(1).find_map(|line| {
             let (key, value) = line.split_once(':')?;
-            key.trim().eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+            key.trim()
+                .eq_ignore_ascii_case(name)
+                .then(|| value.trim().to_owned())
         });
         found
     };
@@ -110,7 +118,8 @@ mod tests {
         assert_eq!((whole.status, whole.body.as_str(), complete), (200, "hi", true));
         let (part, complete) = answer(b"HTTP/1.0 500 No\r\ncontent-length: 9\r\n\r\nhi").unwrap();
         assert_eq!((part.status, complete), (500, false));
-        let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+        let chunked =
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
         let (whole, complete) = answer(chunked).unwrap();
         assert_eq!((whole.body.as_str(), complete), ("abcde", true));
         let (part, complete) = answer(&chunked[..chunked.len() - 10]).unwrap();
@@ -122,12 +131,11 @@ mod tests {
         for bytes in [&b""[..], b"HTTP/1.1", b"SSH-2.0\r\n\r\n", b"HTTP/1.1 x\r\n\r\n"] {
             assert!(answer(bytes).is_none());
         }
-        let (_, complete) = answer(
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nabc",
-        )
-        .unwrap();
+        let (_, complete) =
+            answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nabc").unwrap();
         assert!(!complete);
-        let (_, complete) = answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc").unwrap();
+        let (_, complete) =
+            answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc").unwrap();
         assert!(complete);
     }
 }

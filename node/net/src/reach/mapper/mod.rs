@@ -236,7 +236,12 @@ impl Keeper {
 
     /// Opens what is wanted and closes what is not any more; says when to do so again.
     async fn keep(&mut self, wanted: &BTreeMap<(Kind, u16), Ipv4Addr>) -> Result<Duration, String> {
-        let gone: Vec<_> = self.open.keys().filter(|k| !wanted.contains_key(k)).copied().collect();
+        let gone: Vec<_> = self
+            .open
+            .keys()
+            .filter(|k| !wanted.contains_key(k))
+            .copied()
+            .collect();
         for key in gone {
             self.close(key, "this node listens there no longer").await;
         }
@@ -250,7 +255,9 @@ impl Keeper {
             return Ok(next);
         }
         let (mut router, local) = self.find(wanted).await?;
-        let reachable = wanted.iter().filter(|(_, ip)| **ip == local || self.places.loopback);
+        let reachable = wanted
+            .iter()
+            .filter(|(_, ip)| **ip == local || self.places.loopback);
         let mine: BTreeMap<_, _> = reachable.map(|(k, ip)| (*k, *ip)).collect();
         let next = self.renew(&mut router, &mine).await.map_err(|e| e.to_string())?;
         self.router = Some(router);
@@ -261,7 +268,9 @@ impl Keeper {
     async fn find(&self, wanted: &BTreeMap<(Kind, u16), Ipv4Addr>) -> Result<(Router, Ipv4Addr), String> {
         let gateway = match self.places.gateway {
             Some(at) => Some(at),
-            None => gateway::find().await.map(|ip| SocketAddr::new(ip.into(), PMP_PORT)),
+            None => gateway::find()
+                .await
+                .map(|ip| SocketAddr::new(ip.into(), PMP_PORT)),
         };
         let first = wanted.iter().next().map(|((kind, port), ip)| (*kind, *port, *ip));
         let Some((kind, port, some)) = first else {

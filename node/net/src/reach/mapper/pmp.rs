@@ -88,7 +88,8 @@ impl Pmp {
         request.extend_from_slice(&Ipv4Addr::UNSPECIFIED.to_ipv6_mapped().octets());
         let answer = self
             .exchange(&request, |a| {
-                a.first() == Some(&0) || (a.len() >= PCP_LEN && a.get(24..36) == Some(&self.nonce[..]))
+                a.first() == Some(&0)
+                    || (a.len() >= PCP_LEN && a.get(24..36) == Some(&self.nonce[..]))
                     || a.get(3) == Some(&OTHER_VERSION)
             })
             .await?;
@@ -185,11 +186,15 @@ fn pmp_result(answer: &[u8]) -> Result<(), MapError> {
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Result<u16, MapError> {
-    let two = bytes.get(at..at.saturating_add(2)).and_then(|b| b.try_into().ok());
+    let two = bytes
+        .get(at..at.saturating_add(2))
+        .and_then(|b| b.try_into().ok());
     two.map(u16::from_be_bytes).ok_or(MapError::Odd)
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Result<u32, MapError> {
-    let four = bytes.get(at..at.saturating_add(4)).and_then(|b| b.try_into().ok());
+    let four = bytes
+        .get(at..at.saturating_add(4))
+        .and_then(|b| b.try_into().ok());
     four.map(u32::from_be_bytes).ok_or(MapError::Odd)
 }

@@ -1,5 +1,10 @@
 //! The keeper against routers of our own on the loopback interface.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use super::*;
 use std::sync::Mutex;
@@ -38,7 +43,7 @@ async fn gateway(pcp: bool, deeds: Shelf) -> SocketAddr {
             }
             let request = &buffer[..len];
             let port_at = |at: usize| u16::from_be_bytes([request[at], request[at + 1]]);
-            let mut note = |number: u8, port: u16, outside: u16, lifetime: &[u8]| {
+            let note = |number: u8, port: u16, outside: u16, lifetime: &[u8]| {
                 let mut deeds = deeds.lock().unwrap();
                 if lifetime == [0; 4] {
                     deeds.closed += 1;
@@ -147,7 +152,10 @@ fn reply(request: &str, deeds: &mut Deeds) -> (u16, String) {
     assert!(request.starts_with("POST /ctl "), "{request}");
     let number = |name: &str| if name == "UDP" { 17 } else { 6 };
     if request.contains("#GetExternalIPAddress\"") {
-        (200, format!("<NewExternalIPAddress>{OUTSIDE}</NewExternalIPAddress>"))
+        (
+            200,
+            format!("<NewExternalIPAddress>{OUTSIDE}</NewExternalIPAddress>"),
+        )
     } else if request.contains("#AddPortMapping\"") {
         let outside: u16 = field("NewExternalPort").parse().unwrap();
         assert_eq!(field("NewInternalClient"), "127.0.0.1");
@@ -253,7 +261,8 @@ async fn an_older_gateway_is_asked_by_nat_pmp() {
     rig.mapped().await;
     assert!(deeds.lock().unwrap().open.contains_key(&(17, 4001)));
     // It listens there no longer: the port is news once more.
-    rig.listening.send_replace(vec!["/ip4/127.0.0.1/tcp/4001".to_owned()]);
+    rig.listening
+        .send_replace(vec!["/ip4/127.0.0.1/tcp/4001".to_owned()]);
     match rig.event().await {
         NetEvent::Unmapped { addr, .. } => assert!(addr.contains("/udp/"), "{addr}"),
         other => panic!("{other:?}"),

@@ -96,10 +96,7 @@ fn location(text: &str, from: SocketAddr) -> Option<(SocketAddr, String)> {
         key.trim().eq_ignore_ascii_case("location").then(|| value.trim())
     })?;
     let (at, path) = url(line)?;
-    let inside = matches!(
-        scope_of(at.ip()),
-        Scope::Private | Scope::Link | Scope::Loopback
-    );
+    let inside = matches!(scope_of(at.ip()), Scope::Private | Scope::Link | Scope::Loopback);
     (at.ip() == from.ip() && inside).then_some((at, path))
 }
 
@@ -132,7 +129,9 @@ async fn describe(at: SocketAddr, path: &str, local: Ipv4Addr) -> Result<Upnp, M
         let Some(control) = found else { continue };
         let control = control.trim();
         let (at, path) = if control.starts_with("http://") {
-            url(control).filter(|(to, _)| to.ip() == at.ip()).ok_or(MapError::Odd)?
+            url(control)
+                .filter(|(to, _)| to.ip() == at.ip())
+                .ok_or(MapError::Odd)?
         } else if control.starts_with('/') {
             (at, control.to_owned())
         } else {
@@ -212,9 +211,8 @@ impl Upnp {
 
     async fn action(&self, name: &str, arguments: &str) -> Result<Answer, MapError> {
         let service = &self.service;
-        let headers = format!(
-            "Content-Type: text/xml; charset=\"utf-8\"\r\nSOAPAction: \"{service}#{name}\"\r\n"
-        );
+        let headers =
+            format!("Content-Type: text/xml; charset=\"utf-8\"\r\nSOAPAction: \"{service}#{name}\"\r\n");
         let body = format!(
             "<?xml version=\"1.0\"?><s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\" \
              s:encodingStyle=\"http://schemas.xmlsoap.org/soap/encoding/\"><s:Body><u:{name} xmlns:u=\"{service}\">\
@@ -240,7 +238,9 @@ mod tests {
     #[test]
     fn a_device_is_asked_only_at_its_own_address_inside() {
         let from: SocketAddr = "192.168.1.1:1900".parse().unwrap();
-        let at = |location: &str| super::location(&format!("HTTP/1.1 200 OK\r\nLOCATION: {location}\r\n\r\n"), from);
+        let at = |location: &str| {
+            super::location(&format!("HTTP/1.1 200 OK\r\nLOCATION: {location}\r\n\r\n"), from)
+        };
         assert_eq!(
             at("http://192.168.1.1:5000/desc.xml"),
             Some(("192.168.1.1:5000".parse().unwrap(), "/desc.xml".to_owned()))
