@@ -110,7 +110,7 @@ impl Lines {
                 sh(&format!(
                     "ip -n {p}-{space} addr add 10.99.{n}.{host}/24 dev {link}"
                 ));
-                sh(&format!("ip -n {p}-{space} link set {link} up"));
+                sh(&format!("ip -n {p}-{space} link set dev {link} up"));
                 sh(&format!(
                     "tc -n {p}-{space} qdisc add dev {link} root tbf rate {LINE}mbit burst 32kb latency 50ms"
                 ));

@@ -13,6 +13,7 @@ use libp2p::{
     quic, relay, swarm, tcp, yamux,
 };
 use rustix::net::sockopt;
+use socket2::SockRef;
 use std::{sync::Arc, time::Duration};
 
 /// A QUIC peer that says nothing for this long, not even a keep-alive, is gone.
@@ -37,6 +38,9 @@ const CONNECTION_EVENTS: usize = 16;
 /// A connection stands, encrypted and multiplexed, within this time after its first packet.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Bytes the system keeps ready to be sent: more would only stand before a frame of control that comes after them.
+const TCP_UNSENT: u32 = 128 << 10;
+
 /// A transport that gives a proven peer and its connection.
 pub(crate) type Base = Boxed<(PeerId, StreamMuxerBox)>;
 
@@ -53,12 +57,13 @@ pub(crate) fn tcp_config() -> tcp::Config {
 
 /// A connection whose peer has vanished must not hang for minutes: its ports could not be used for another try.
 fn prepared(stream: tcp::tokio::TcpStream) -> tcp::tokio::TcpStream {
-    let set = || {
+    let set = || -> std::io::Result<()> {
         sockopt::set_tcp_user_timeout(&stream.0, TCP_UNACKNOWLEDGED_MS)?;
         sockopt::set_tcp_keepidle(&stream.0, TCP_IDLE)?;
         sockopt::set_tcp_keepintvl(&stream.0, TCP_ASK_AGAIN)?;
         sockopt::set_tcp_keepcnt(&stream.0, TCP_ASKED)?;
-        sockopt::set_socket_keepalive(&stream.0, true)
+        sockopt::set_socket_keepalive(&stream.0, true)?;
+        SockRef::from(&stream.0).set_tcp_notsent_lowat(TCP_UNSENT)
     };
     if let Err(e) = set() {
         tracing::debug!("a TCP connection keeps the system's timeouts: {e}");
