@@ -42,6 +42,8 @@ pub const RESUME_GRACE: Millis = Millis::secs(20);
 pub const OFFER_LIFE: Millis = Millis::secs(10);
 /// Most bytes of one log chunk.
 pub const MAX_LOG_CHUNK: usize = 16 << 10;
+/// Most log bytes of a lease that are kept until the other side has taken them: a minute of a talkative task.
+pub const MAX_LOG_UNACKED: usize = 512 << 10;
 /// A worker signs a receipt after this many ended tasks …
 pub const RECEIPT_EVERY_TASKS: u64 = 256;
 /// … or this long after the first unsigned one.
@@ -118,7 +120,8 @@ pub enum WorkMsg {
         /// Last number taken in order from the other side.
         ack: u64,
     },
-    /// Log bytes of a running task: not numbered, may be lost with the connection (the result carries the whole).
+    /// Log bytes of a running task that writes faster than they are taken: not numbered, may be lost with the connection
+    /// (the result carries the whole).
     Log {
         /// The lease.
         lease: LeaseId,
@@ -211,5 +214,18 @@ pub enum LeaseBody {
         owed: MicroCpt,
         /// The hold it was drawn on.
         hold: HoldId,
+    },
+    /// Worker: log bytes of a running task. Numbered like the rest, so that none is lost with a connection; at most
+    /// [`MAX_LOG_UNACKED`] bytes of a lease are said so before the other side has taken some, what goes over it is a
+    /// [`WorkMsg::Log`].
+    Log {
+        /// The task.
+        index: TaskIndex,
+        /// Which try.
+        attempt: u16,
+        /// Whether it is standard error.
+        stderr: bool,
+        /// At most [`MAX_LOG_CHUNK`].
+        bytes: Vec<u8>,
     },
 }

@@ -313,6 +313,7 @@ impl World {
                     LeaseBody::Results(t) => ("results", t.len()),
                     LeaseBody::Receipt(_) => ("receipt", 1),
                     LeaseBody::Closed { .. } => ("closed", 1),
+                    LeaseBody::Log { .. } => ("log", 1),
                 };
                 self.note(
                     n,

@@ -31,6 +31,8 @@ pub enum Inbox {
     Work(NodeId, Vec<WorkMsg>),
     /// An outbound work stream ended (its serial), or could not be opened (0).
     WorkDown(NodeId, u64),
+    /// A work stream that could not be opened is tried again, if it is still wanted.
+    WorkAgain(NodeId),
     /// For the submitter core.
     Submitter(Box<submitter::Input>),
     /// For the worker core.

@@ -9,11 +9,16 @@ use hive_protocol::{
     ids::NodeId,
     work::{MAX_BATCH, PROTOCOL, WorkFrame, WorkMsg},
 };
-use std::collections::{BTreeMap, BTreeSet};
-use tokio::sync::mpsc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use tokio::{sync::mpsc, task::AbortHandle};
 
 /// Peers with a work stream, or one being opened. Beyond it new ones are refused.
 pub const MAX_WORK_PEERS: usize = 1024;
+/// Pause before a stream that could not be opened is tried again: a path that broke is replaced within seconds.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Bytes of results and orders gathered in one frame before it is sent by itself, estimated.
 const FRAME_BYTES: usize = 256 << 10;
 
@@ -29,6 +34,8 @@ pub struct WorkStreams {
     early: BTreeMap<NodeId, Vec<WorkMsg>>,
     serial: u64,
     serials: BTreeMap<NodeId, u64>,
+    /// Who says that a stream has ended; each holds its stream open.
+    watchers: BTreeMap<NodeId, AbortHandle>,
 }
 
 impl WorkStreams {
@@ -44,6 +51,7 @@ impl WorkStreams {
             early: BTreeMap::new(),
             serial: 0,
             serials: BTreeMap::new(),
+            watchers: BTreeMap::new(),
         }
     }
 
@@ -53,6 +61,18 @@ impl WorkStreams {
         if self.open.get(&node).is_some_and(|s| !s.is_closed()) || !room || !self.opening.insert(node) {
             return;
         }
+        self.open_stream(node, addrs);
+    }
+
+    /// There is a better way to a node than the one its stream has taken: the stream is opened anew over that one. What
+    /// is queued on the old one is written to its end; the leases' numbering puts both in order.
+    pub fn move_over(&mut self, node: NodeId) {
+        if self.open.get(&node).is_some_and(|s| !s.is_closed()) && self.opening.insert(node) {
+            self.open_stream(node, Vec::new());
+        }
+    }
+
+    fn open_stream(&self, node: NodeId, addrs: Vec<String>) {
         let (net, inbox) = (self.net.clone(), self.inbox.clone());
         tokio::spawn(async move {
             if !addrs.is_empty() {
@@ -77,6 +97,15 @@ impl WorkStreams {
         });
     }
 
+    /// Opens a stream to a node after [`AGAIN`], if it is still wanted then; [`Inbox::WorkAgain`] asks.
+    pub fn again(&self, node: NodeId) {
+        let inbox = self.inbox.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(AGAIN).await;
+            let _ = inbox.send(Inbox::WorkAgain(node)).await;
+        });
+    }
+
     /// Takes a stream that has been opened. True when it is this node's stream to that peer now.
     pub fn opened(&mut self, stream: NetStream) -> bool {
         let node = stream.node();
@@ -86,10 +115,13 @@ impl WorkStreams {
         self.serial += 1;
         let serial = self.serial;
         let (watch, inbox) = (sender.clone(), self.inbox.clone());
-        tokio::spawn(async move {
+        let watching = tokio::spawn(async move {
             watch.closed().await;
             let _ = inbox.send(Inbox::WorkDown(node, serial)).await;
         });
+        if let Some(old) = self.watchers.insert(node, watching.abort_handle()) {
+            old.abort();
+        }
         self.serials.insert(node, serial);
         self.open.insert(node, sender);
         if let Some(early) = self.early.remove(&node) {
@@ -109,6 +141,7 @@ impl WorkStreams {
             return false;
         }
         self.serials.remove(&node);
+        self.watchers.remove(&node);
         self.gathered.remove(&node);
         self.open.remove(&node).is_some()
     }
@@ -139,6 +172,9 @@ impl WorkStreams {
         for node in &lost {
             self.open.remove(node);
             self.serials.remove(node);
+            if let Some(watcher) = self.watchers.remove(node) {
+                watcher.abort();
+            }
         }
         lost
     }
@@ -172,7 +208,11 @@ fn estimate(message: &WorkMsg) -> usize {
     use hive_protocol::{task::BlobRef, work::LeaseBody};
     let inline = |b: &BlobRef| 64 + b.inline.as_ref().map_or(0, Vec::len);
     match message {
-        WorkMsg::Log { bytes, .. } => 64 + bytes.len(),
+        WorkMsg::Log { bytes, .. }
+        | WorkMsg::Lease {
+            body: LeaseBody::Log { bytes, .. },
+            ..
+        } => 64 + bytes.len(),
         WorkMsg::Lease {
             body: LeaseBody::Tasks(orders),
             ..

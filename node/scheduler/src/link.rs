@@ -70,6 +70,15 @@ impl Link {
         MAX_UNACKED.saturating_sub(self.unacked.len())
     }
 
+    /// Log bytes said and not acknowledged.
+    pub(crate) fn logs(&self) -> usize {
+        let bytes = |(_, body): &(u64, LeaseBody)| match body {
+            LeaseBody::Log { bytes, .. } => bytes.len(),
+            _ => 0,
+        };
+        self.unacked.iter().map(bytes).sum()
+    }
+
     /// Whether everything said has been acknowledged.
     pub(crate) fn is_clear(&self) -> bool {
         self.unacked.is_empty()
@@ -264,6 +273,25 @@ mod tests {
             panic!("not numbered: {msg:?}")
         };
         link.take(Timestamp(now), *seq, *ack)
+    }
+
+    #[test]
+    fn log_bytes_count_until_they_are_acknowledged() {
+        let mut link = Link::new(L);
+        let log = |n: usize| LeaseBody::Log {
+            index: TaskIndex(0),
+            attempt: 1,
+            stderr: false,
+            bytes: vec![0; n],
+        };
+        link.say(Timestamp(0), log(100));
+        link.say(Timestamp(0), body(1));
+        link.say(Timestamp(0), log(20));
+        assert_eq!(link.logs(), 120);
+        assert!(link.ack(Timestamp(1), 1));
+        assert_eq!(link.logs(), 20);
+        // A connection that breaks loses none of them.
+        assert_eq!(link.on_resume(Timestamp(2), 1).unwrap().len(), 2);
     }
 
     #[test]

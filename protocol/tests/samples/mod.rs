@@ -683,6 +683,15 @@ pub fn all() -> Vec<Sample> {
                 hold: HoldId([4; 16]),
             }),
         ),
+        variant(
+            "work_frame_lease_log",
+            &lease(LeaseBody::Log {
+                index: TaskIndex(3),
+                attempt: 1,
+                stderr: true,
+                bytes: b"line\n".to_vec(),
+            }),
+        ),
     ];
     all.extend(files::all());
     all

@@ -145,12 +145,20 @@ impl Daemon {
     /// A submitter whose stream broke may be there all the same: back from the dead, it is asked at once whether
     /// it still knows its leases, instead of their slots being kept for it.
     pub(super) fn work_resume(&mut self, node: NodeId) {
-        let Some(mesh) = self.mesh.as_mut() else { return };
-        let leases =
-            |w: &hive_scheduler::worker::Worker| w.leases().any(|l| l.submitter == node && !l.settling);
-        if mesh.worker.as_ref().is_some_and(leases) {
+        if self.works_for(node)
+            && let Some(mesh) = self.mesh.as_mut()
+        {
             mesh.work.connect(node, Vec::new());
         }
+    }
+
+    /// Whether this worker holds a lease of that node that is not over.
+    pub(super) fn works_for(&self, node: NodeId) -> bool {
+        let leases =
+            |w: &hive_scheduler::worker::Worker| w.leases().any(|l| l.submitter == node && !l.settling);
+        self.mesh
+            .as_ref()
+            .is_some_and(|m| m.worker.as_ref().is_some_and(leases))
     }
 
     /// The way to ourselves is always up.

@@ -3,7 +3,7 @@
 use super::{Effect, Submitter, job::LeaseNo, lease::Phase};
 use crate::link::Taken;
 use hive_protocol::{
-    ids::{LeaseId, NodeId},
+    ids::{LeaseId, NodeId, TaskIndex},
     work::{LeaseBody, MAX_LOG_CHUNK, WorkMsg},
 };
 
@@ -31,26 +31,32 @@ impl Submitter {
                 index,
                 attempt,
                 stderr,
-                mut bytes,
+                bytes,
             } => {
-                bytes.truncate(MAX_LOG_CHUNK);
-                let Some(l) = self.lease_of(from, lease).and_then(|no| self.leases.get(&no)) else {
-                    return;
-                };
-                if l.assigned.get(&index).is_some_and(|h| h.attempt == attempt) {
-                    let job = l.job;
-                    self.effects.push_back(Effect::Log {
-                        job,
-                        index,
-                        attempt,
-                        node: from,
-                        stderr,
-                        bytes,
-                    });
+                if let Some(no) = self.lease_of(from, lease) {
+                    self.on_log(no, index, attempt, stderr, bytes);
                 }
             }
             // Offers come with a checked credential as an input of their own; requests are for workers.
             WorkMsg::Offer(_) | WorkMsg::LeaseRequest(_) => self.counters.misdirected += 1,
+        }
+    }
+
+    fn on_log(&mut self, no: LeaseNo, index: TaskIndex, attempt: u16, stderr: bool, mut bytes: Vec<u8>) {
+        bytes.truncate(MAX_LOG_CHUNK);
+        let Some(lease) = self.leases.get(&no) else {
+            return;
+        };
+        if lease.assigned.get(&index).is_some_and(|h| h.attempt == attempt) {
+            let (job, node) = (lease.job, lease.node);
+            self.effects.push_back(Effect::Log {
+                job,
+                index,
+                attempt,
+                node,
+                stderr,
+                bytes,
+            });
         }
     }
 
@@ -176,6 +182,12 @@ impl Submitter {
                 }
                 self.over(no, &code, &detail, fault);
             }
+            LeaseBody::Log {
+                index,
+                attempt,
+                stderr,
+                bytes,
+            } => self.on_log(no, index, attempt, stderr, bytes),
             // Only submitters say these.
             LeaseBody::Tasks(_)
             | LeaseBody::Cancel(_)

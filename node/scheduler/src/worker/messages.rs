@@ -132,7 +132,8 @@ impl Worker {
             LeaseBody::Started(_)
             | LeaseBody::Results(_)
             | LeaseBody::Receipt(_)
-            | LeaseBody::Closed { .. } => self.broken(id),
+            | LeaseBody::Closed { .. }
+            | LeaseBody::Log { .. } => self.broken(id),
         }
     }
 

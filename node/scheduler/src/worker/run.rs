@@ -8,7 +8,7 @@ use crate::payment::{RECALLED, STOPPED};
 use hive_protocol::{
     ids::{LeaseId, TaskIndex},
     task::{BlobRef, Outcome, TaskResult},
-    work::{MAX_LOG_CHUNK, WorkMsg},
+    work::{LeaseBody, MAX_LOG_CHUNK, MAX_LOG_UNACKED, MAX_UNACKED, WorkMsg},
 };
 
 impl Worker {
@@ -145,20 +145,36 @@ impl Worker {
         mut bytes: Vec<u8>,
     ) {
         bytes.truncate(MAX_LOG_CHUNK);
-        let Some(lease) = self.leases.get(&id) else {
+        let now = self.now;
+        let Some(lease) = self.leases.get_mut(&id) else {
             return;
         };
         let to = lease.submitter;
-        self.send(
-            to,
+        // What the other side is slow to take streams by as it always may: it must not fill the conversation.
+        let kept = lease.phase != Phase::Settling
+            && lease.link.room() > MAX_UNACKED / 2
+            && lease.link.logs() + bytes.len() <= MAX_LOG_UNACKED;
+        let message = if kept {
+            lease.link.say(
+                now,
+                LeaseBody::Log {
+                    index,
+                    attempt,
+                    stderr,
+                    bytes,
+                },
+            )
+        } else {
             WorkMsg::Log {
                 lease: id,
                 index,
                 attempt,
                 stderr,
                 bytes,
-            },
-        );
+            }
+        };
+        self.send(to, message);
+        self.link_timer(id);
     }
 
     pub(super) fn on_blobs(
