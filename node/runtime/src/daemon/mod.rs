@@ -272,12 +272,17 @@ impl Daemon {
             Inbox::WorkDown(node, serial) => {
                 if self.mesh.as_mut().is_some_and(|m| m.work.down(node, serial)) {
                     self.work_lost(node);
-                    // Serial 0 is a stream that could not be opened: the cores ask again in their own time.
+                    // Serial 0 is a stream that could not be opened: not at once again.
                     if serial != 0 {
                         self.work_resume(node);
+                    } else if self.works_for(node)
+                        && let Some(mesh) = self.mesh.as_ref()
+                    {
+                        mesh.work.again(node);
                     }
                 }
             }
+            Inbox::WorkAgain(node) => self.work_resume(node),
             Inbox::ExecutorGone(lease) => {
                 if let Some(mesh) = self.mesh.as_mut() {
                     mesh.exec.gone(&lease);

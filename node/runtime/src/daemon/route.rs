@@ -22,7 +22,8 @@ pub(super) fn side_of(mesh: &Mesh, message: &WorkMsg) -> Side {
             LeaseBody::Started(_)
             | LeaseBody::Results(_)
             | LeaseBody::Receipt(_)
-            | LeaseBody::Closed { .. } => Side::Submitter,
+            | LeaseBody::Closed { .. }
+            | LeaseBody::Log { .. } => Side::Submitter,
         },
         WorkMsg::Resume { lease, .. } | WorkMsg::Unknown { lease } | WorkMsg::Ack { lease, .. } => {
             // Lease ids are made by submitters: one that our submitter core does not own is a worker's matter.
