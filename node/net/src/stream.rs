@@ -207,6 +207,13 @@ impl StreamCount {
 #[derive(Debug)]
 pub(crate) struct InUse(Arc<Carrier>);
 
+impl InUse {
+    /// Something has come in on the connection.
+    pub(crate) fn heard(&self) {
+        self.0.pulse.heard();
+    }
+}
+
 impl Drop for InUse {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);

@@ -30,7 +30,7 @@ const ASKED: Duration = Duration::from_secs(5);
 /// A destination answers within this time.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Addresses named in a reservation.
-const MAX_OWN_ADDRS: usize = 8;
+const MAX_OWN_ADDRS: usize = 4;
 
 /// Answers until the service ends.
 pub(super) async fn serve(desk: Arc<Desk>, mut inbound: Inbound) {
@@ -133,13 +133,9 @@ async fn reserve(desk: &Desk, node: NodeId, from: IpAddr, mut stream: NetStream)
         Err(_) => return answer(&mut stream, Status::ReservationRefused).await,
     };
     desk.bind(node, stream.alive());
-    let own = desk.net.listen_addrs();
     let me = names::peer_id(desk.net.me()).map_err(io::Error::other)?;
-    let addrs = own
-        .iter()
-        .filter_map(|a| a.parse::<Multiaddr>().ok())
-        .filter(|a| !names::is_circuit(a))
-        .take(MAX_OWN_ADDRS)
+    let addrs = own(desk)
+        .into_iter()
         .map(|a| a.with(Protocol::P2p(me)).to_vec())
         .collect();
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -155,6 +151,21 @@ async fn reserve(desk: &Desk, node: NodeId, from: IpAddr, mut stream: NetStream)
         status: Some(Status::Ok as i32),
     };
     wire::write(&mut stream, &reply).await
+}
+
+/// The addresses others reach this relay by: what it publishes; such as lead to one's own machine only when there is
+/// nothing else.
+fn own(desk: &Desk) -> Vec<Multiaddr> {
+    let told = desk.net.told_addrs();
+    let told = told.iter().filter_map(|a| a.parse::<Multiaddr>().ok());
+    let all: Vec<Multiaddr> = told.filter(|a| !names::is_circuit(a)).collect();
+    let elsewhere = |a: &&Multiaddr| names::ip(a).is_none_or(|ip| !ip.is_loopback());
+    let mut own: Vec<Multiaddr> = all.iter().filter(elsewhere).cloned().collect();
+    if own.is_empty() {
+        own = all;
+    }
+    own.truncate(MAX_OWN_ADDRS);
+    own
 }
 
 async fn connect(

@@ -46,6 +46,8 @@ impl OpenRequest {
         count: &StreamCount,
         reply: Reply<NetStream>,
     ) -> Self {
+        // The peer has to agree: an answer is due, and where none comes the connection is looked at.
+        count.pulse().sent();
         Self {
             node,
             protocol,
@@ -56,6 +58,7 @@ impl OpenRequest {
 
     fn done(mut self, stream: Stream) {
         if let (Some(reply), Some(in_use)) = (self.reply.take(), self.in_use.take()) {
+            in_use.heard();
             // An error means that nobody waits any more: the stream is dropped, which ends it.
             let _ = reply.send(Ok(NetStream::new(stream, self.node, self.protocol, in_use, None)));
         }
@@ -189,10 +192,15 @@ impl ConnectionHandler for StreamHandler {
                         what: format!("agreeing with {node:?} on {}", info.protocol),
                         millis: u64::try_from(NEGOTIATION_TIMEOUT.as_millis()).unwrap_or(u64::MAX),
                     },
-                    StreamUpgradeError::NegotiationFailed => NetError::NotSpoken {
-                        node,
-                        protocol: info.protocol.to_owned(),
-                    },
+                    StreamUpgradeError::NegotiationFailed => {
+                        if let Some(in_use) = &info.in_use {
+                            in_use.heard();
+                        }
+                        NetError::NotSpoken {
+                            node,
+                            protocol: info.protocol.to_owned(),
+                        }
+                    }
                     StreamUpgradeError::Io(e) => NetError::Lost {
                         node,
                         detail: e.to_string(),
