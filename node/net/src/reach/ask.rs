@@ -2,24 +2,15 @@
 
 use super::{
     arrivals::Arrival,
-    scope::{self, Scope},
     wire::{self, DIAL_REQUEST, DataResponse, DialRequest, MAX_FILLING, Said, dial, status},
 };
-use crate::{
-    crypto,
-    error::NetError,
-    event::{NetEvent, PeerView, Transport},
-    frame,
-    handle::NetHandle,
-    names,
-};
+use crate::{crypto, error::NetError, event::Transport, frame, handle::NetHandle, names};
 use hive_protocol::{
     ids::NodeId,
     reach::{self, MAX_DETAIL, MAX_KNOWN, ReachAsk, ReachSaid},
 };
 use libp2p::Multiaddr;
 use std::{
-    collections::BTreeSet,
     io,
     net::IpAddr,
     time::{Duration, Instant},
@@ -30,10 +21,6 @@ use tokio::io::AsyncWriteExt;
 pub const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// The connection a server speaks of is seen here within this time.
 const SEEN: Duration = Duration::from_secs(2);
-/// Addresses tested by one [`NetHandle::test_again`].
-const MAX_TESTED: usize = 8;
-/// Servers asked about each.
-const SERVERS: usize = 2;
 
 /// Who is to dial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,74 +113,6 @@ impl NetHandle {
     /// As [`NetHandle::try_address`].
     pub async fn hairpin(&self, addr: String) -> Result<Duration, NetError> {
         self.try_address(self.me, addr).await.map(|tried| tried.took)
-    }
-
-    /// Has addresses of this node tested now, this one or all that may be reachable from outside: each by up to two
-    /// members, first by dialing back, then by a stranger. What comes out is told by [`NetEvent::Tested`]; nothing is
-    /// told of an address nobody could test.
-    pub async fn test_again(&self, addr: Option<String>) {
-        let addrs = match addr {
-            Some(addr) => vec![addr],
-            None => self.test_candidates(),
-        };
-        let peers = self.peers().await;
-        for addr in addrs.into_iter().take(MAX_TESTED) {
-            let Ok(parsed) = names::address(&addr) else {
-                continue;
-            };
-            let servers = servers_for(&parsed, &peers);
-            let net = self.clone();
-            tokio::spawn(async move { net.test_at(addr, servers).await });
-        }
-    }
-
-    /// This node's addresses that may be reachable from outside, most often named first; at most 8.
-    #[must_use]
-    pub fn test_candidates(&self) -> Vec<String> {
-        let mut all = self.shared.reach.candidates();
-        let listening = self.listen_addrs();
-        let own = listening.iter().filter_map(|a| a.parse::<Multiaddr>().ok());
-        let own: Vec<_> = own.filter(|a| !names::is_circuit(a)).collect();
-        let widest = own.iter().chain(&all).filter_map(names::ip).map(scope::of).max();
-        all.extend(own);
-        let mut seen = BTreeSet::new();
-        all.into_iter()
-            // Private addresses are for neighbours; loopback ones are tested only where there are no others.
-            .filter(|a| {
-                let scope = names::ip(a).map_or(Scope::Nowhere, scope::of);
-                scope == Scope::Global || (scope == Scope::Loopback && widest == Some(Scope::Loopback))
-            })
-            .map(|a| a.to_string())
-            .filter(|a| seen.insert(a.clone()))
-            .take(MAX_TESTED)
-            .collect()
-    }
-
-    async fn test_at(&self, addr: String, servers: Vec<NodeId>) {
-        for server in servers {
-            let back = match self.test(server, addr.clone(), Tester::Server).await {
-                Ok(report) => report,
-                Err(e) => {
-                    tracing::debug!(target: "hive_net::reach", addr, ?server, "no test: {e}");
-                    continue;
-                }
-            };
-            let report = if back.reached && !back.fresh {
-                let other = self.test(server, addr.clone(), Tester::Other).await;
-                other.unwrap_or(back)
-            } else {
-                back
-            };
-            let detail = report.detail;
-            let event = NetEvent::Tested {
-                addr: addr.clone(),
-                server,
-                reachable: report.reached,
-                stranger: report.reached && report.fresh,
-                detail,
-            };
-            self.emit(event).await;
-        }
     }
 
     async fn test_by_server(&self, server: NodeId, addr: &Multiaddr) -> Result<TestReport, NetError> {
@@ -316,44 +235,5 @@ fn report(addr: &Multiaddr, server: NodeId, tester: Tester, seen: Option<Arrival
             Some(a) if a.stranger => format!("reached from {}, where nothing had been sent", a.ip),
             Some(a) => format!("reached from {}, where something had been sent", a.ip),
         },
-    }
-}
-
-/// Members that can test this address: directly connected, at another IP address of the same reach; those at
-/// different places first.
-fn servers_for(addr: &Multiaddr, peers: &[PeerView]) -> Vec<NodeId> {
-    let Some(own) = names::ip(addr) else {
-        return Vec::new();
-    };
-    let far = scope::of(own) == Scope::Global;
-    let mut places = BTreeSet::new();
-    let (mut first, mut rest) = (Vec::new(), Vec::new());
-    for peer in peers.iter().filter(|p| p.member && p.direct) {
-        let Some(ip) = peer.addr.parse().ok().as_ref().and_then(names::ip) else {
-            continue;
-        };
-        if (far && ip == own) || scope::of(ip) != scope::of(own) {
-            continue;
-        }
-        if places.insert(block(ip)) {
-            first.push(peer.node);
-        } else {
-            rest.push(peer.node);
-        }
-    }
-    first.into_iter().chain(rest).take(SERVERS).collect()
-}
-
-/// The neighbourhood of an IP address: /16 of IPv4, /32 of IPv6.
-fn block(ip: IpAddr) -> [u8; 4] {
-    match ip {
-        IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
-            [a, b, 0, 0]
-        }
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.octets();
-            [a, b, c, d]
-        }
     }
 }

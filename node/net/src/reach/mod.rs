@@ -3,11 +3,13 @@
 //! Owns the evidence; what follows from it (which addresses are published, whether the hash table is served) is decided
 //! by the owner. Must not know what is said on the streams of others.
 
+mod again;
 mod arrivals;
 mod ask;
 mod back;
 mod budget;
 mod facts;
+mod filter;
 mod mapper;
 mod probe;
 mod publish;

@@ -3,7 +3,7 @@
 
 use super::wire::{self, DIAL_BACK, DialBack, DialBackResponse};
 use crate::{
-    config::Config,
+    config::{Config, Transports},
     error::NetError,
     names,
     swarm::{Base, direct},
@@ -13,7 +13,7 @@ use libp2p::{
     Multiaddr, PeerId, Transport,
     core::{
         Endpoint,
-        muxing::{StreamMuxerBox, StreamMuxerExt as _},
+        muxing::{StreamMuxerBox, StreamMuxerExt as _, SubstreamBox},
         transport::{DialOpts, PortUse, TransportError},
     },
     identity::Keypair,
@@ -30,7 +30,7 @@ use tokio::{
     sync::Semaphore,
     time::timeout,
 };
-use tokio_util::compat::FuturesAsyncReadCompatExt as _;
+use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt as _};
 
 /// Such connections at a time; whoever comes then waits, within the time of the test.
 const MAX_PROBES: usize = 32;
@@ -40,6 +40,8 @@ pub(super) const DIAL: Duration = Duration::from_secs(5);
 const WORD: Duration = Duration::from_secs(4);
 /// A connection is closed in order within this time, or left to the system.
 const CLOSING: Duration = Duration::from_secs(1);
+/// The protocol that tells a peer what it is seen as.
+const IDENTIFY: &str = "/ipfs/id/1.0.0";
 /// First line of the stream negotiation, and its length byte.
 const NEGOTIATE: &[u8] = b"\x13/multistream/1.0.0\n";
 
@@ -48,6 +50,8 @@ pub(crate) struct Prober {
     transport: Mutex<Base>,
     places: Arc<Semaphore>,
     sent: Arc<super::SentTo>,
+    transports: Transports,
+    key: Keypair,
 }
 
 /// Such a connection.
@@ -68,10 +72,17 @@ impl fmt::Debug for Probe {
 impl Prober {
     pub(crate) fn new(config: &Config, key: &Keypair, sent: Arc<super::SentTo>) -> Result<Self, NetError> {
         Ok(Self {
-            transport: Mutex::new(direct(config, key)?),
+            transport: Mutex::new(direct(config.transports, key)?),
             places: Arc::new(Semaphore::new(MAX_PROBES)),
             sent,
+            transports: config.transports,
+            key: key.clone(),
         })
+    }
+
+    /// A transport of its own, which has sent nothing to anybody.
+    pub(super) fn another(&self) -> Result<Base, NetError> {
+        direct(self.transports, &self.key)
     }
 
     /// Connects to whoever answers there; the error is one line for people.
@@ -116,8 +127,33 @@ impl Prober {
 }
 
 impl Probe {
+    pub(super) const fn new(peer: PeerId, took: Duration, muxer: StreamMuxerBox) -> Self {
+        Self { peer, took, muxer }
+    }
+
     /// Says the word of AutoNAT on a stream of this connection and waits for the answer.
     pub(super) async fn dial_back(&mut self, nonce: u64) -> io::Result<()> {
+        self.talk(DIAL_BACK, async |io| {
+            wire::write(io, &DialBack { nonce }).await?;
+            wire::read::<DialBackResponse>(io).await.map(|_| ())
+        })
+        .await
+    }
+
+    /// Asks by identify where this connection is seen to come from.
+    pub(super) async fn observed(&mut self) -> io::Result<Multiaddr> {
+        let told = self
+            .talk(IDENTIFY, async |io| wire::read::<wire::Identify>(io).await)
+            .await?;
+        Multiaddr::try_from(told.observed).map_err(io::Error::other)
+    }
+
+    /// Opens a stream of this protocol and talks on it.
+    async fn talk<T>(
+        &mut self,
+        protocol: &str,
+        talking: impl AsyncFnOnce(&mut Compat<&mut SubstreamBox>) -> io::Result<T>,
+    ) -> io::Result<T> {
         let muxer = &mut self.muxer;
         let said = async {
             let mut stream = std::future::poll_fn(|cx| {
@@ -127,8 +163,12 @@ impl Probe {
                 muxer.poll_outbound_unpin(cx)
             })
             .await?;
-            {
-                let exchange = exchange((&mut stream).compat(), nonce);
+            let done = {
+                let exchange = async {
+                    let mut io = (&mut stream).compat();
+                    negotiate(&mut io, protocol).await?;
+                    talking(&mut io).await
+                };
                 let driving = std::future::poll_fn(|cx| {
                     loop {
                         match muxer.poll_unpin(cx) {
@@ -142,10 +182,10 @@ impl Probe {
                     done = exchange => done?,
                     e = driving => return Err(e),
                 }
-            }
+            };
             // An error here comes after the answer: it does not matter any more.
             let _ = stream.close().await;
-            Ok(())
+            Ok(done)
         };
         match timeout(WORD, said).await {
             Ok(done) => done,
@@ -161,12 +201,12 @@ impl Probe {
     }
 }
 
-/// Negotiates the stream, says the word, reads the answer.
-async fn exchange(mut io: impl AsyncRead + AsyncWrite + Unpin, nonce: u64) -> io::Result<()> {
+/// Agrees on the protocol of a stream.
+async fn negotiate(io: &mut (impl AsyncRead + AsyncWrite + Unpin), protocol: &str) -> io::Result<()> {
     let mut hello = NEGOTIATE.to_vec();
-    let length = DIAL_BACK.len().saturating_add(1);
+    let length = protocol.len().saturating_add(1);
     hello.push(u8::try_from(length).map_err(io::Error::other)?);
-    hello.extend_from_slice(DIAL_BACK.as_bytes());
+    hello.extend_from_slice(protocol.as_bytes());
     hello.push(b'\n');
     io.write_all(&hello).await?;
     io.flush().await?;
@@ -175,12 +215,11 @@ async fn exchange(mut io: impl AsyncRead + AsyncWrite + Unpin, nonce: u64) -> io
     if answer != hello {
         return Err(io::Error::other("it does not take the test's stream"));
     }
-    wire::write(&mut io, &DialBack { nonce }).await?;
-    wire::read::<DialBackResponse>(&mut io).await.map(|_| ())
+    Ok(())
 }
 
 /// The cause at the bottom of a chain: the layers above say nothing a person can use.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;

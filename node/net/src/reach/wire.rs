@@ -100,6 +100,13 @@ pub(super) struct DialBackResponse {
     pub status: i32,
 }
 
+/// What is taken of a message of identify: where the asker is seen.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Identify {
+    #[prost(bytes = "vec", tag = "4")]
+    pub observed: Vec<u8>,
+}
+
 /// Reads one message and not a byte more.
 pub(super) async fn read<M: Message + Default>(from: &mut (impl AsyncRead + Unpin)) -> Result<M> {
     let mut len = 0usize;

@@ -1,7 +1,12 @@
 //! The swarm's transports: QUIC, TCP with TLS (Noise when the peer has no TLS) and Yamux, and circuits through relays.
 
 use super::{behaviour::Behaviour, security::Security};
-use crate::{config::Config, error::NetError, handle::Shared, reach::Noted};
+use crate::{
+    config::{Config, Transports},
+    error::NetError,
+    handle::Shared,
+    reach::Noted,
+};
 use libp2p::{
     PeerId, Swarm, Transport,
     core::{
@@ -85,9 +90,9 @@ pub(crate) fn keypair(config: &Config) -> Result<Keypair, NetError> {
 }
 
 /// The direct transports this node may use. One that listens nowhere dials from a new port each time.
-pub(crate) fn direct(config: &Config, key: &Keypair) -> Result<Base, NetError> {
+pub(crate) fn direct(used: Transports, key: &Keypair) -> Result<Base, NetError> {
     let security = Security::new(key)?;
-    let tcp = config.transports.tcp.then(|| {
+    let tcp = used.tcp.then(|| {
         tcp::tokio::Transport::new(tcp_config())
             .map(|stream, _| prepared(stream))
             .upgrade(Version::V1Lazy)
@@ -95,7 +100,7 @@ pub(crate) fn direct(config: &Config, key: &Keypair) -> Result<Base, NetError> {
             .multiplex(yamux_config())
             .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
     });
-    let quic = config.transports.quic.then(|| {
+    let quic = used.quic.then(|| {
         quic::tokio::Transport::new(quic_config(key))
             .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
     });
@@ -119,7 +124,7 @@ pub(crate) fn build(
         .authenticate(Security::new(key)?)
         .multiplex(yamux_config())
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
-    let direct = Noted::new(direct(config, key)?, Arc::clone(&shared.reach.sent));
+    let direct = Noted::new(direct(config.transports, key)?, Arc::clone(&shared.reach.sent));
     let all = circuits.or_transport(direct).map(|either, _| either.into_inner());
     let behaviour = Behaviour::new(config, key, shared, client)?;
     let settings = swarm::Config::with_tokio_executor()

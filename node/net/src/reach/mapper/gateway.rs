@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 /// The kernel's list of ways, as text.
-const ROUTES: &str = "/proc/net/route";
+const ROUTES: &str = "/proc/thread-self/net/route";
 /// Flags of a line: in use, and through a gateway.
 const UP: u32 = 1;
 const GATEWAY: u32 = 2;
