@@ -14,6 +14,7 @@ mod bulk;
 mod config;
 mod counters;
 mod crypto;
+mod cut;
 mod error;
 mod event;
 pub mod frame;

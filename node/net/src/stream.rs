@@ -4,7 +4,12 @@
 //! is one exception: over QUIC a peer that drops a stream without ending it looks as if it had ended it (the library
 //! says no more), so a protocol still carries lengths or hashes where that matters.
 
-use crate::{event::Transport, pulse::Pulse, registry::Quota};
+use crate::{
+    cut::{Cut, Half},
+    event::Transport,
+    pulse::Pulse,
+    registry::Quota,
+};
 use hive_protocol::ids::NodeId;
 use std::{
     io,
@@ -116,9 +121,9 @@ impl NetStream {
 }
 
 impl NetStream {
-    fn writing<T>(&mut self, cx: &Context<'_>, step: Poll<T>) -> Poll<T> {
+    fn writing<T>(&mut self, cx: &Context<'_>, step: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         self.writer = step.is_pending().then(|| cx.waker().clone());
-        step
+        self.in_use.step(Half::Writing, cx, step)
     }
 }
 
@@ -126,7 +131,8 @@ impl AsyncRead for NetStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let (before, room) = (buf.filled().len(), buf.remaining());
-        match Pin::new(&mut this.io).poll_read(cx, buf) {
+        let step = Pin::new(&mut this.io).poll_read(cx, buf);
+        match this.in_use.step(Half::Reading, cx, step) {
             Poll::Ready(Ok(())) if buf.filled().len() == before && room > 0 => Poll::Ready(this.said()),
             Poll::Ready(Ok(())) => {
                 this.in_use.0.pulse.heard();
@@ -169,6 +175,7 @@ struct Carrier {
     via: Option<NodeId>,
     yamux: bool,
     pulse: Pulse,
+    cut: Cut,
 }
 
 /// How many streams of ours are open on one connection, and where that goes to.
@@ -184,13 +191,20 @@ impl StreamCount {
             via,
             yamux: transport != Transport::Quic,
             pulse: Pulse::default(),
+            cut: Cut::default(),
         }))
     }
 
     /// Counts one more until the guard is dropped.
     pub(crate) fn enter(&self) -> InUse {
         self.0.open.fetch_add(1, Ordering::Relaxed);
-        InUse(Arc::clone(&self.0))
+        let key = self.0.cut.key();
+        InUse(Arc::clone(&self.0), key)
+    }
+
+    /// Breaks all its streams at once: it is given up for dead.
+    pub(crate) fn cut(&self) {
+        self.0.cut.cut();
     }
 
     /// Whether the connection still carries anything.
@@ -205,9 +219,13 @@ impl StreamCount {
 
 /// Counts a stream as open while it lives.
 #[derive(Debug)]
-pub(crate) struct InUse(Arc<Carrier>);
+pub(crate) struct InUse(Arc<Carrier>, u64);
 
 impl InUse {
+    fn step<T>(&self, half: Half, cx: &Context<'_>, step: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        self.0.cut.step(self.1, half, cx, step)
+    }
+
     /// Something has come in on the connection.
     pub(crate) fn heard(&self) {
         self.0.pulse.heard();
@@ -217,6 +235,7 @@ impl InUse {
 impl Drop for InUse {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.cut.forget(self.1);
     }
 }
 

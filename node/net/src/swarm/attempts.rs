@@ -100,6 +100,12 @@ impl Log {
         self.push(peer, None, attempt);
     }
 
+    /// Keeps an attempt as it is.
+    pub(crate) fn keep(&mut self, peer: PeerId, mut attempt: Attempt) {
+        attempt.outcome = cut(attempt.outcome);
+        self.push(peer, None, attempt);
+    }
+
     /// Notes a connection; of the addresses tried under its id this one was the fastest.
     pub(crate) fn connected(&mut self, peer: PeerId, id: ConnectionId, addr: &Multiaddr, inbound: bool) {
         let text = names::plain(addr.clone()).to_string();

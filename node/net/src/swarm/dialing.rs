@@ -82,7 +82,11 @@ impl Node {
             Err(DialError::NoAddresses)
         };
         if let Err(DialError::DialPeerConditionFalse(_)) = tried {
-            // It has just been connected: the loop is about to hear of it.
+            // It has just been connected, and the loop is about to hear of it; or a connection given up for dead is
+            // still on its way out.
+            if self.table.get(&peer).is_none() {
+                self.reach_out(peer, node, PeerCondition::Always);
+            }
             return;
         }
         if !circuits.is_empty() {

@@ -224,7 +224,11 @@ impl Node {
                 },
                 () = wait_until(alarm), if alarm.is_some() => self.on_alarms(),
                 _ = tick.tick() => self.on_tick(),
-                _ = feel.tick() => self.feel(Instant::now()),
+                _ = feel.tick() => {
+                    let now = Instant::now();
+                    self.feel(now);
+                    self.mend_reservations(now);
+                }
                 event = self.swarm.select_next_some(), if room => self.on_swarm(event),
             }
         };

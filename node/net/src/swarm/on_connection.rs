@@ -130,7 +130,6 @@ impl Node {
         if dialer {
             self.start_gate(peer, id);
         }
-        self.relay_is_back(peer);
         self.replaced(peer, id);
         self.connection_counts(peer);
     }
@@ -152,14 +151,24 @@ impl Node {
     fn closed(&mut self, peer: PeerId, id: ConnectionId, cause: Option<ConnectionError>) {
         count(&self.shared.tally.connections_closed);
         self.left(id);
+        if !self.table.get(&peer).is_some_and(|known| known.has(id)) {
+            // Given up before.
+            return;
+        }
         let cause = match cause {
             None => "closed by this node".to_owned(),
             Some(ConnectionError::IO(e)) => e.to_string(),
             Some(ConnectionError::KeepAliveTimeout) => "idle".to_owned(),
         };
+        self.connection_gone(peer, id, cause);
+    }
+
+    /// A connection is there no longer.
+    pub(super) fn connection_gone(&mut self, peer: PeerId, id: ConnectionId, cause: String) {
         self.candidates.gone(id);
         self.log.lost(&peer, id, &cause);
         let missed = self.table.get(&peer).is_some_and(|known| known.misses(id));
+        let relayed = self.table.get(&peer).is_some_and(|known| known.is_relayed(id));
         let Some(gone) = self.table.remove(&peer, id) else {
             // There are others: back to a relay, or to punching.
             self.connection_counts(peer);
@@ -168,10 +177,17 @@ impl Node {
         self.held.remove(&peer);
         let node = gone.node;
         self.shared.bulk.unlinked(node);
-        self.waiting.take(&peer).fail(&NetError::Lost {
-            node,
-            detail: cause.clone(),
-        });
+        if gone.stage == Stage::Waiting && !relayed && self.waiting.any(&peer) {
+            // It was not let in there; a relay may still lead to it.
+            self.waiting.hold_back(peer);
+            self.dial_circuits(peer);
+        }
+        if !self.waiting.dialing(&peer) {
+            self.waiting.take(&peer).fail(&NetError::Lost {
+                node,
+                detail: cause.clone(),
+            });
+        }
         if gone.announced {
             self.tell(NetEvent::Disconnected {
                 node,

@@ -182,6 +182,7 @@ impl Node {
                 }
             }
             self.route(peer);
+            self.relay_is_back(peer);
             self.connection_counts(peer);
         } else {
             tracing::debug!(?node, ?admission, "not a member here");

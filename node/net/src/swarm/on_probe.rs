@@ -36,6 +36,9 @@ const LAST_CHANCE: Duration = Duration::from_millis(2000);
 const ASK_EVERY: Duration = Duration::from_millis(2000);
 /// Connections asked at a time.
 const MAX_PROBES: usize = 128;
+/// A connection with more streams than this is not asked: it may have no room for the question, and its silence would
+/// mean nothing. The pings on it go on.
+const MAX_STREAMS: usize = 48;
 /// Every libp2p program answers this: it sends back 32 bytes.
 const PING: &str = "/ipfs/ping/1.0.0";
 const PING_BYTES: usize = 32;
@@ -64,6 +67,9 @@ impl Node {
                     continue;
                 }
                 let pulse = c.streams.pulse();
+                if c.streams.get() > MAX_STREAMS {
+                    continue;
+                }
                 if pulse.waiting(now) >= ANSWER_DUE || pulse.silence(now) >= silence {
                     due.push((*id, c.id));
                 }
@@ -121,6 +127,9 @@ impl Node {
         let Some(on) = known.connection(connection) else {
             return;
         };
+        if on.streams.get() > MAX_STREAMS {
+            return;
+        }
         on.probed = Some(now);
         let patience = on.rtt.unwrap_or_default().saturating_mul(4);
         let patience = patience.clamp(SIGN_WITHIN, SIGN_AT_MOST);
@@ -214,8 +223,11 @@ impl Node {
         };
         tracing::debug!(%peer, addr = %on.addr, "gives no sign of life: closing the connection");
         on.dead = true;
+        on.streams.cut();
         count(&self.shared.tally.paths_lost);
+        // It ends in order some time later; nobody here waits for that.
         self.swarm.close_connection(connection);
+        self.connection_gone(peer, connection, "no sign of life".to_owned());
     }
 }
 

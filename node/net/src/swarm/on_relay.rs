@@ -22,6 +22,8 @@ const MAX_WAITING: usize = 16;
 const MAX_ADDRS: usize = 8;
 /// First pause before a lost reservation is asked for again.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// So many pauses stay that short: a relay that restarts is back within seconds.
+const SHORT_PAUSES: u32 = 40;
 /// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A reservation without a renewal for this long is taken for lost: relays give an hour and renewal is at three
@@ -41,6 +43,7 @@ struct Wish {
     /// When to ask again, without a listener.
     again: Instant,
     pause: Duration,
+    tries: u32,
     waiting: Vec<Reply<String>>,
 }
 
@@ -91,6 +94,7 @@ impl Node {
             since: now,
             again: now,
             pause: FIRST_PAUSE,
+            tries: 0,
             waiting: Vec::new(),
         });
         wish.waiting.retain(|waiting| !waiting.is_closed());
@@ -170,6 +174,7 @@ impl Node {
         };
         wish.since = Instant::now();
         wish.pause = FIRST_PAUSE;
+        wish.tries = 0;
         for waiting in wish.waiting.drain(..) {
             let _ = waiting.send(Ok(address.to_string()));
         }
@@ -209,13 +214,16 @@ impl Node {
 
     /// A relay has been connected to again: what was lost with it is asked for at once.
     pub(super) fn relay_is_back(&mut self, peer: PeerId) {
+        let now = Instant::now();
         if let Some(wish) = self.relays.0.get_mut(&peer) {
-            wish.again = Instant::now();
+            wish.again = now;
             wish.pause = FIRST_PAUSE;
+            wish.tries = 0;
+            self.ask_relay(peer, now);
         }
     }
 
-    /// Once a second: asks again what is due, gives up what nobody answers or renews, connects to relays that are gone.
+    /// A few times a second: asks again what is due, gives up what nobody answers or renews, connects to relays that are gone.
     pub(super) fn mend_reservations(&mut self, now: Instant) {
         let wishes: Vec<PeerId> = self.relays.0.keys().copied().collect();
         for peer in wishes {
@@ -263,6 +271,9 @@ impl Node {
 impl Wish {
     fn pause_from(&mut self, now: Instant) {
         self.again = now + self.pause;
-        self.pause = self.pause.saturating_mul(2).min(LONGEST_PAUSE);
+        self.tries = self.tries.saturating_add(1);
+        if self.tries > SHORT_PAUSES {
+            self.pause = self.pause.saturating_mul(2).min(LONGEST_PAUSE);
+        }
     }
 }

@@ -28,7 +28,6 @@ impl Node {
             gossip.all_mesh_peers().copied().collect()
         };
         self.sweep_bulk(now);
-        self.mend_reservations(now);
         let mut idle = self.table.idle_strangers(now);
         let busy = self.shared.bulk.links.nodes();
         let keep = |p: &PeerId| {

@@ -157,11 +157,7 @@ impl Node {
                 let reason = "no answer within 10 s".to_owned();
                 attempt.outcome = Outcome::Failed { reason };
             }
-            if let Some(addr) = attempt.addr.clone() {
-                let outcome = attempt.outcome.clone();
-                self.log
-                    .note(peer, AttemptKind::Trace, Some(addr), attempt.at, outcome);
-            }
+            self.log.keep(peer, attempt.clone());
         }
         if trace.punching {
             // The whole of the punch, not its dials.

@@ -140,6 +140,18 @@ impl Peer {
             .collect()
     }
 
+    /// Whether this connection is one of its own.
+    pub(crate) fn has(&self, id: ConnectionId) -> bool {
+        self.connections.iter().any(|c| c.id == id)
+    }
+
+    /// Whether this connection leads through a relay.
+    pub(crate) fn is_relayed(&self, id: ConnectionId) -> bool {
+        self.connections
+            .iter()
+            .any(|c| c.id == id && c.transport == Transport::Relay)
+    }
+
     /// Whether this connection is the last and will be missed: it is in use and nobody here closes it on purpose, or
     /// it was given up for dead.
     pub(crate) fn misses(&self, id: ConnectionId) -> bool {
