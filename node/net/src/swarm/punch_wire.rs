@@ -112,6 +112,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_bytes_are_those_of_the_specification() {
+        let addr: Multiaddr = "/ip4/1.2.3.4/tcp/5".parse().unwrap();
+        // Field 1, a number: 100; field 2, eight bytes: an address (4: IPv4, 6: TCP).
+        let bytes = [0x08, 100, 0x12, 8, 4, 1, 2, 3, 4, 6, 0, 5];
+        assert_eq!(connect(&[addr]).encode_to_vec(), bytes);
+        let sync = HolePunch {
+            kind: SYNC,
+            addrs: Vec::new(),
+        };
+        assert_eq!(sync.encode_length_delimited_to_vec(), [3, 0x08, 0xac, 0x02]);
+    }
+
+    #[test]
     fn addresses_of_no_use_are_left_out_and_the_first_word_is_checked() {
         let good: Multiaddr = "/ip4/203.0.113.7/udp/4001/quic-v1".parse().unwrap();
         let peer = libp2p::PeerId::random();
