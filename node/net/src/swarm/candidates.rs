@@ -6,14 +6,20 @@
 use super::table::is_loopback;
 use crate::{event::Transport, names};
 use libp2p::{Multiaddr, multiaddr::Protocol, swarm::ConnectionId};
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 /// Observations kept, newest last: one for each connection, of the last connections.
 const MAX_SEEN: usize = 32;
-/// Addresses named.
-pub(super) const MAX_NAMED: usize = 12;
-/// Of each kind: public over QUIC, public over TCP, private.
-const MAX_OF_A_KIND: usize = 3;
+/// Addresses named: some 300 bytes of them.
+pub(super) const MAX_NAMED: usize = 28;
+/// Public machines among them, and private addresses of each transport.
+const MAX_MACHINES: usize = 3;
+/// Public addresses of each transport: those seen, and those foreseen.
+const MAX_PUBLIC: usize = 11;
+/// Ports foreseen of a router that counts them up. It goes on counting with everything that is sent meanwhile.
+const FORESEEN: u16 = 8;
+/// Two ports so far apart are still taken for counted up.
+const COUNTED: u16 = 32;
 
 struct Seen {
     connection: ConnectionId,
@@ -60,8 +66,41 @@ impl Candidates {
         let seen = self.0.iter().rev().map(|s| s.addr.clone());
         let mut all: Vec<Multiaddr> = seen.chain(known.iter().cloned()).collect();
         all.extend(self.guesses(listen));
+        all.extend(
+            [Transport::Quic, Transport::Tcp]
+                .into_iter()
+                .flat_map(|t| self.foreseen(t)),
+        );
         all.extend(listen.iter().cloned());
         choose(all, loopback)
+    }
+
+    /// A router that gives every destination another port, and counts, gives the next destination the next one: the
+    /// ports that may be given to the peer now.
+    fn foreseen(&self, transport: Transport) -> Vec<Multiaddr> {
+        let ports = |s: &Seen| Some((names::ip(&s.addr).filter(IpAddr::is_ipv4)?, port(&s.addr)?));
+        let of_transport = self
+            .0
+            .iter()
+            .rev()
+            .filter(|s| names::transport(&s.addr) == Some(transport));
+        let mut seen = of_transport.filter_map(ports);
+        let (Some((ip, last)), Some((other, before))) = (seen.next(), seen.next()) else {
+            return Vec::new();
+        };
+        let counted = (1..=COUNTED).contains(&last.wrapping_sub(before));
+        if ip != other || !counted {
+            return Vec::new();
+        }
+        (1..=FORESEEN)
+            .filter_map(|n| last.checked_add(n))
+            .map(|port| match transport {
+                Transport::Quic => Multiaddr::from(ip)
+                    .with(Protocol::Udp(port))
+                    .with(Protocol::QuicV1),
+                _ => Multiaddr::from(ip).with(Protocol::Tcp(port)),
+            })
+            .collect()
     }
 
     /// Routers that keep the port over UDP keep it over TCP too: where no TCP connection has shown it, the listening
@@ -104,24 +143,35 @@ pub(super) fn is_public(addr: &Multiaddr) -> bool {
     }
 }
 
+fn port(addr: &Multiaddr) -> Option<u16> {
+    match addr.iter().nth(1)? {
+        Protocol::Udp(port) | Protocol::Tcp(port) => Some(port),
+        _ => None,
+    }
+}
+
 /// The best of a list, in order, a few of each kind: whether it is this node's list or a peer's.
 pub(super) fn choose(all: impl IntoIterator<Item = Multiaddr>, loopback: bool) -> Vec<Multiaddr> {
     let (mut quic, mut tcp, mut private): (Vec<_>, Vec<_>, Vec<_>) = Default::default();
+    let mut machines = BTreeSet::new();
     for addr in all {
         if !names::dialable(&addr) || names::is_circuit(&addr) || (is_loopback(&addr) && !loopback) {
             continue;
         }
-        let kind = match (is_public(&addr), names::transport(&addr)) {
+        let public = is_public(&addr);
+        if public && let Some(ip) = names::ip(&addr) {
+            if machines.len() >= MAX_MACHINES && !machines.contains(&ip) {
+                continue;
+            }
+            machines.insert(ip);
+        }
+        let kind = match (public, names::transport(&addr)) {
             (false, _) => &mut private,
             (true, Some(Transport::Quic)) => &mut quic,
             (true, _) => &mut tcp,
         };
         // A machine has QUIC and TCP at each of its private addresses.
-        let most = if is_public(&addr) {
-            MAX_OF_A_KIND
-        } else {
-            2 * MAX_OF_A_KIND
-        };
+        let most = if public { MAX_PUBLIC } else { 2 * MAX_MACHINES };
         if kind.len() < most && !kind.contains(&addr) {
             kind.push(addr);
         }
@@ -178,17 +228,51 @@ mod tests {
     }
 
     #[test]
+    fn a_router_that_counts_is_foreseen_and_one_that_does_not_is_not() {
+        let at = |n| ConnectionId::new_unchecked(n);
+        let of = |ports: &[u16]| {
+            let mut seen = Candidates::default();
+            for (n, port) in ports.iter().enumerate() {
+                seen.seen(
+                    at(n),
+                    &format!("/ip4/203.0.113.5/udp/{port}/quic-v1").parse().unwrap(),
+                );
+            }
+            seen.foreseen(Transport::Quic)
+        };
+        assert_eq!(
+            of(&[9000, 40_000, 40_002])[0],
+            "/ip4/203.0.113.5/udp/40003/quic-v1".parse().unwrap()
+        );
+        assert_eq!(of(&[40_000, 40_002]).len(), usize::from(FORESEEN));
+        assert!(of(&[4001, 4001]).is_empty() && of(&[40_002, 40_000]).is_empty());
+        assert!(of(&[40_000, 52_111]).is_empty() && of(&[40_000]).is_empty());
+        assert!(of(&[65_534, 65_535]).is_empty());
+    }
+
+    #[test]
     fn a_list_is_cut_to_a_few_of_each_kind() {
-        let many = (1..60).flat_map(|n| {
-            all(&[
-                &format!("/ip4/203.0.113.{n}/tcp/1"),
-                &format!("/ip4/203.0.113.{n}/udp/1/quic-v1"),
-                &format!("/ip4/192.168.0.{n}/tcp/1"),
-                "/ip4/127.0.0.1/tcp/1",
-            ])
-        });
-        let chosen = choose(many, false);
-        assert_eq!(chosen.len(), 4 * MAX_OF_A_KIND);
+        let many = || {
+            (1..60).flat_map(|n| {
+                all(&[
+                    &format!("/ip4/203.0.113.{n}/tcp/1"),
+                    &format!("/ip4/203.0.113.{n}/udp/1/quic-v1"),
+                    &format!("/ip4/192.168.0.{n}/tcp/1"),
+                    "/ip4/127.0.0.1/tcp/1",
+                ])
+            })
+        };
+        let chosen = choose(many(), false);
+        let (public, private): (Vec<_>, Vec<_>) = chosen.iter().partition(|a| is_public(a));
+        assert_eq!(
+            (public.len(), private.len()),
+            (2 * MAX_MACHINES, 2 * MAX_MACHINES)
+        );
+        let ports = (1..60).flat_map(|n| all(&[&format!("/ip4/203.0.113.1/tcp/{n}")]));
+        assert_eq!(
+            choose(ports.chain(many()), false).len(),
+            MAX_PUBLIC + MAX_MACHINES + 2 * MAX_MACHINES
+        );
         assert!(!chosen.iter().any(is_loopback));
         let public = ["/ip4/203.0.113.1/tcp/1", "/ip6/2001:db8::1/tcp/1"];
         let private = [
