@@ -103,7 +103,13 @@ impl Rig {
 
     /// What a test of this address comes to.
     async fn test(&mut self, addr: &str) -> (bool, bool, String) {
-        self.a.node.net.test_again(Some(addr.to_owned())).await;
+        let (net, wanted) = (self.a.node.net.clone(), addr.to_owned());
+        // Sockets are made where the task runs: inside the laboratory.
+        let asking = self
+            .a
+            .runtime
+            .spawn(async move { net.test_again(Some(wanted)).await });
+        asking.await.unwrap();
         self.a
             .node
             .wait(|e| match e {
