@@ -31,6 +31,7 @@ mod nat_mesh;
 mod nat_moves;
 mod nat_relay;
 mod nat_task;
+mod net_behind;
 mod net_paths;
 mod net_relay;
 mod place;

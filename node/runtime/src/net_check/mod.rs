@@ -190,12 +190,15 @@ fn addresses(f: &Facts<'_>, lines: &mut Lines) {
             Some("check the forwarding in the router, or take it back: hivenode config set announce ''"),
         );
     } else {
-        let tests = if f.config.direct {
-            format!("{confirmed} confirmed from outside, {refused} refused")
+        let relayed = published.iter().filter(|a| a.contains("/p2p-circuit")).count();
+        let own = published.len() - relayed;
+        let text = if f.config.direct {
+            format!(
+                "{own} of this node's own and {relayed} through relays are told to others; {confirmed} confirmed from outside, {refused} refused"
+            )
         } else {
-            "of relays only (direct = off)".to_owned()
+            format!("{relayed} through relays are told to others (direct = off)")
         };
-        let text = format!("{} published, {tests}: {}", published.len(), published.join(" "));
         lines.add("addresses", Verdict::Pass, text, None);
     }
 }

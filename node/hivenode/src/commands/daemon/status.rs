@@ -143,6 +143,7 @@ fn text(v: &StatusView, relative: bool) -> String {
         for p in &v.peers {
             let rtt = p.rtt_us.map_or_else(|| "-".into(), rtt);
             let member = if p.member { "yes" } else { "no" };
+            let addr = crate::commands::net::place(&p.addr);
             table.row([
                 short(&p.node),
                 &p.name,
@@ -150,7 +151,7 @@ fn text(v: &StatusView, relative: bool) -> String {
                 &rtt,
                 if p.transport.is_empty() { "-" } else { &p.transport },
                 member,
-                if p.addr.is_empty() { "-" } else { &p.addr },
+                if p.addr.is_empty() { "-" } else { &addr },
             ]);
         }
         let _ = write!(text, "\n{}\n", table.text());

@@ -2,7 +2,10 @@
 
 use crate::{
     args::CheckArgs,
-    commands::daemon::{rtt, short},
+    commands::{
+        daemon::{rtt, short},
+        net::place,
+    },
     output::{CliError, Exit, Output, Table, checks, clean},
     quantity::rfc3339,
     session::Session,
@@ -34,13 +37,18 @@ fn when(ms: u64) -> String {
     if ms == 0 { "-".to_owned() } else { rfc3339(ms) }
 }
 
+fn places(addrs: &[String]) -> String {
+    addrs.iter().map(|a| place(a)).collect::<Vec<_>>().join(" ")
+}
+
 fn part(out: &Output, columns: &[&str], rows: Vec<Vec<String>>) {
     if rows.is_empty() {
         return;
     }
     let mut table = Table::new(columns);
     for row in rows {
-        table.row(row);
+        let cells = row.iter().map(|c| if c.is_empty() { "-" } else { c });
+        table.row(cells);
     }
     out.line("");
     table.print(out);
@@ -51,8 +59,8 @@ fn all(out: &Output, r: &ReachView) {
     out.line("");
     for (word, text) in [
         ("state", r.state.clone()),
-        ("listens", r.listen.join(" ")),
-        ("published", r.published.join(" ")),
+        ("listens", places(&r.listen)),
+        ("published", places(&r.published)),
         ("dht", if r.dht_server { "server" } else { "client" }.to_owned()),
         ("tested", when(r.tested_at)),
     ] {

@@ -1,6 +1,6 @@
 //! `net paths` and `net trace`: the way to a node, and every attempt.
 
-use super::peers::since;
+use super::{peers::since, place};
 use crate::{
     commands::daemon::rtt,
     output::{CliError, Exit, Table, clean},
@@ -31,7 +31,7 @@ pub fn show(session: &Session, view: &PathsView) -> Result<Exit, CliError> {
     ];
     if p.since > 0 {
         lines.push(("since", since(p.since, out.terminal)));
-        lines.push(("over", format!("{} {}", p.transport, p.addr)));
+        lines.push(("over", format!("{} {}", p.transport, place(&p.addr))));
         lines.push(("rtt", p.rtt_us.map_or_else(|| "not measured".to_owned(), rtt)));
         lines.push((
             "open",
@@ -41,7 +41,12 @@ pub fn show(session: &Session, view: &PathsView) -> Result<Exit, CliError> {
     if let Some(version) = &p.version {
         lines.push(("version", version.clone()));
     }
-    lines.push(("known at", view.addrs.join(" ")));
+    let mut known = view.addrs.clone();
+    // Its own addresses first.
+    known.sort_by_key(|a| a.contains("/p2p-circuit"));
+    for (at, addr) in known.iter().enumerate() {
+        lines.push((if at == 0 { "known at" } else { "" }, place(addr)));
+    }
     for (word, text) in lines {
         out.line(&format!("{word:<8} {}", clean(text.trim_end())));
     }
@@ -65,7 +70,7 @@ pub fn show(session: &Session, view: &PathsView) -> Result<Exit, CliError> {
             if a.addr.is_empty() {
                 "-".to_owned()
             } else {
-                a.addr.clone()
+                place(&a.addr)
             },
             a.detail.clone(),
         ]);

@@ -1,5 +1,6 @@
 //! `net peers`: the way to everybody.
 
+use super::place;
 use crate::{
     commands::daemon::{rtt, short},
     output::{CliError, Exit, Table},
@@ -79,6 +80,6 @@ pub fn row(p: &PathView, relative: bool) -> [String; 9] {
         since(p.since, relative),
         p.streams.to_string(),
         if p.member { "yes" } else { "no" }.to_owned(),
-        or_dash(&p.addr),
+        or_dash(&place(&p.addr)),
     ]
 }
