@@ -96,6 +96,8 @@ pub async fn crowd(args: &Crowd) -> Result<(), Fail> {
             all.opened += stat.opened;
             all.closed += stat.closed;
             all.failed += stat.failed;
+            all.failed_in += stat.failed_in;
+            all.duplicate += stat.duplicate;
         }
         all
     })

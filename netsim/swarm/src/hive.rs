@@ -162,6 +162,8 @@ impl Member {
             opened: counters.connections_opened,
             closed: counters.connections_closed,
             failed: counters.inbound_failed + counters.dials_failed,
+            failed_in: counters.inbound_failed,
+            duplicate: counters.connections_duplicate,
         }
     }
 

@@ -25,6 +25,10 @@ type Fail = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> std::process::ExitCode {
     process::open_files();
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
     let args = args::Args::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(args.threads)

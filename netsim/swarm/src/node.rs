@@ -46,6 +46,10 @@ pub struct Stat {
     pub closed: u64,
     /// Dials and handshakes that failed.
     pub failed: u64,
+    /// Of them inbound.
+    pub failed_in: u64,
+    /// Connections closed because there was a better one.
+    pub duplicate: u64,
 }
 
 impl Tally {
@@ -64,6 +68,8 @@ impl Tally {
             opened: read(&self.opened),
             closed: read(&self.closed),
             failed: read(&self.failed),
+            failed_in: 0,
+            duplicate: 0,
         }
     }
 }

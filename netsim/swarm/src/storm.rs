@@ -34,6 +34,8 @@ struct Outcome {
     idle_cpu_ms: f64,
     /// Connections the server made or lost, and dials of the crowd that failed, while idle.
     unrest: u64,
+    /// The crowd's counts after the join, and at the end.
+    crowd: [Stat; 2],
 }
 
 pub async fn run(args: &Storm) -> Result<bool, Fail> {
@@ -158,6 +160,7 @@ async fn one(args: &Storm, kind: Kind, carrier: Carrier) -> Result<Outcome, Fail
         kb_peer_later: (later.rss_kb - before.rss_kb) / peers,
         idle_cpu_ms: (later.cpu_ms - after.cpu_ms) / seconds * 1000.0 / peers,
         unrest,
+        crowd: [there, there_later],
     })
 }
 

@@ -26,6 +26,9 @@ const MAX_GOSSIP_PACKET: usize = 16 << 10;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// First heartbeat after start: a newcomer is in the mesh at once.
 const FIRST_HEARTBEAT: Duration = Duration::from_millis(100);
+/// Neighbours a message is passed on to. Each beyond the third makes every node hear it once more for nothing; lost ones
+/// are asked for at the next heartbeat. Half of them this node has chosen itself.
+const NEIGHBOURS: usize = 4;
 /// Gossip messages queued for one slow neighbour before messages to it are dropped.
 const GOSSIP_QUEUE: usize = 512;
 /// A message is known as a duplicate for this long: longer than any announcement lives.
@@ -187,6 +190,12 @@ fn gossip(network: NetworkId, key: &Keypair) -> Result<Gossip, NetError> {
         .max_transmit_size(MAX_GOSSIP_PACKET)
         .duplicate_cache_time(DUPLICATES)
         .connection_handler_queue_len(GOSSIP_QUEUE)
+        .mesh_n(NEIGHBOURS)
+        .mesh_n_low(NEIGHBOURS - 1)
+        .mesh_n_high(NEIGHBOURS + 2)
+        .mesh_outbound_min(NEIGHBOURS / 2)
+        // What is ours is at most as large as a packet or two: telling others not to send it costs more than it saves.
+        .idontwant_message_size_threshold(MAX_GOSSIP_PACKET)
         // Peer exchange would hand out addresses of nodes this one has not met.
         .prune_peers(0)
         .build()
