@@ -53,7 +53,10 @@ pub fn ask(socket: &Path, method: &str, path: &str, body: Option<&Value>) -> io:
     let (mut all, mut part) = (Vec::new(), [0; 4096]);
     // The head, and a byte of the body.
     let head = loop {
-        let n = stream.read(&mut part)?;
+        let n = match stream.read(&mut part) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
         all.extend_from_slice(part.get(..n).unwrap_or_default());
         let end = all.windows(4).position(|w| w == b"\r\n\r\n").map(|at| at + 4);
         match end {
