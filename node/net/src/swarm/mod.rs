@@ -32,6 +32,7 @@ mod on_stream;
 mod on_tick;
 mod on_trace;
 mod pace;
+mod punch_talk;
 mod punch_wire;
 mod punches;
 mod room;
@@ -124,7 +125,7 @@ pub(crate) struct Node {
 /// What tasks of the loop's own tell it.
 #[derive(Debug)]
 enum Talk {
-    Punch(on_punch::PunchTalk),
+    Punch(punch_talk::PunchTalk),
     Sign(on_probe::Sign),
 }
 
@@ -146,8 +147,8 @@ pub async fn spawn(config: Config) -> Result<(NetHandle, NetEvents), NetError> {
     let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
     let (gates, gate_queue) = mpsc::channel(GATE_QUEUE);
     let (talks, talk_queue) = mpsc::channel(TALK_QUEUE);
-    let wishes = shared.registry.serve(punch_wire::PROTOCOL, on_punch::POLICY)?;
-    tokio::spawn(on_punch::take_wishes(wishes, talks.clone()));
+    let wishes = shared.registry.serve(punch_wire::PROTOCOL, punch_talk::POLICY)?;
+    tokio::spawn(punch_talk::take_wishes(wishes, talks.clone()));
     let (events, receiver) = mpsc::channel(EVENT_QUEUE);
     let (ports, listening_on) = watch::channel(Vec::new());
     let mut node = Node {

@@ -137,7 +137,7 @@ mod tests {
             "/dns4/example.org/tcp/5".parse().unwrap(),
         ]);
         message.addrs.push(vec![0xff; 9]);
-        assert_eq!(theirs(message.clone()).unwrap(), [good.clone()]);
+        assert_eq!(theirs(message.clone()).unwrap(), std::slice::from_ref(&good));
         message.kind = SYNC;
         assert!(theirs(message).is_err());
         let many = connect(&vec![good; MAX_ADDRS + 5]);
