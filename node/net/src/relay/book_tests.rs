@@ -252,8 +252,7 @@ fn a_block_has_its_own_bounds_whatever_its_nodes_have() {
         book.reserve(at(0), node(n), ip(&format!("10.{n}.0.1"))).unwrap();
     }
     let home = ip("192.0.2.7");
-    let open =
-        |book: &mut Book, from: u16, to: u16| book.connect(at(0), (node(from), home), node(to), true);
+    let open = |book: &mut Book, from: u16, to: u16| book.connect(at(0), (node(from), home), node(to), true);
     let ids = [20, 21, 22].map(|n| open(&mut book, n, 2).unwrap());
     assert_eq!(
         open(&mut book, 23, 3),

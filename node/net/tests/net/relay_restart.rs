@@ -17,7 +17,7 @@ use tokio::{
 
 const PROTOCOL: &str = "/test/range/1";
 /// Bytes of one transfer.
-const SIZE: u64 = 8 << 20;
+const SIZE: u64 = 3 << 20;
 const TRANSFERS: usize = 20;
 
 fn byte(at: u64) -> u8 {
@@ -113,7 +113,7 @@ async fn fetch(net: NetHandle, from: NodeId, mine: usize, watch: Arc<Watch>) {
 async fn twenty_transfers_go_on_when_their_relay_restarts() {
     let limits = RelayLimits {
         // Slow enough that they are under way when the relay goes.
-        circuit_rate: 2 << 20,
+        circuit_rate: 512 << 10,
         ..RelayLimits::default()
     };
     for (seed, tcp) in [(1, true), (4, false)] {
