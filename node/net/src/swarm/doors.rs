@@ -27,6 +27,8 @@ use std::{
 const BURST: f64 = 1024.0;
 /// Handshakes a block may begin each second for ever: a tenth of a processor.
 const PER_SECOND: f64 = 64.0;
+/// Connections one block may have as long as there is any room.
+const ALWAYS: usize = 8;
 /// Blocks whose pace is remembered; the fullest bucket is forgotten first, since it says least.
 const MAX_BLOCKS: usize = 4096;
 /// Peers that are shut out for a while, at a time.
@@ -98,10 +100,10 @@ impl Hall {
         let free = self.places.saturating_sub(self.total);
         let here = self.taken.get(block).copied().unwrap_or(0);
         let share = match self.share {
-            Share::Even => free,
-            Share::Falling => free.saturating_mul(free) / (2 * self.places).max(1),
+            Share::Even => free.max(ALWAYS),
+            Share::Falling => (free.saturating_mul(free) / (2 * self.places).max(1)).max(1),
         };
-        if free == 0 || here >= share.max(1) {
+        if free == 0 || here >= share {
             return false;
         }
         *self.taken.entry(block.clone()).or_insert(0) += 1;

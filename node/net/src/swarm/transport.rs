@@ -26,8 +26,8 @@ const QUIC_IDLE_MS: u32 = 10_000;
 /// A keep-alive is sent after this much silence: twice within the idle timeout.
 const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(4);
 /// Streams a peer may have open on one QUIC connection, all protocols together; a further one waits. Each costs a place
-/// in two tables from the start, used or not: above 112 both double, 9 KB more for each idle peer.
-const QUIC_STREAMS: u32 = 100;
+/// in two tables from the start, used or not: above 224 both double, 9 KB more for each idle peer.
+const QUIC_STREAMS: u32 = 200;
 /// The same for one Yamux connection.
 const YAMUX_STREAMS: usize = 256;
 /// Inbound streams being negotiated on one connection at a time.
