@@ -185,7 +185,7 @@ mod tests {
         assert!(!facts.unmappable("no router"));
         assert!(facts.map(addr.clone(), Mapper::Upnp, hour));
         assert!(!facts.map(addr.clone(), Mapper::Upnp, hour));
-        assert_eq!(facts.mapped(), [addr.clone()]);
+        assert_eq!(facts.mapped(), std::slice::from_ref(&addr));
         assert!(facts.unmappable("no router"), "it was forgotten when one came");
         assert!(facts.unmap(&addr));
         assert!(!facts.unmap(&addr));

@@ -63,7 +63,7 @@ impl Seen {
                 None => found.push((1, sight.at, sight.addr.clone())),
             }
         }
-        found.sort_by(|a, b| (b.0, b.1).cmp(&(a.0, a.1)));
+        found.sort_by_key(|(count, at, _)| std::cmp::Reverse((*count, *at)));
         found.truncate(MAX_CANDIDATES);
         found.into_iter().map(|(_, _, addr)| addr).collect()
     }

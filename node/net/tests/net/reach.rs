@@ -175,7 +175,7 @@ async fn others_are_told_what_is_published_and_hear_of_changes() {
             _ => None,
         })
         .await;
-    assert_eq!(hello.listen, [first.clone()]);
+    assert_eq!(hello.listen, std::slice::from_ref(&first));
     let told = async |hub: &mut TestNode, wanted: &str| {
         hub.wait(|e| match e {
             NetEvent::PeerAddrs { node: n, addrs } if n == node.id() => {

@@ -65,13 +65,12 @@ fn answer(bytes: &[u8]) -> Option<(Answer, bool)> {
         .parse()
         .ok()?;
     let header = |name: &str| {
-        let found = head.lines().skip(1).find_map(|line| {
+        head.lines().skip(1).find_map(|line| {
             let (key, value) = line.split_once(':')?;
             key.trim()
                 .eq_ignore_ascii_case(name)
                 .then(|| value.trim().to_owned())
-        });
-        found
+        })
     };
     let chunked = header("transfer-encoding").is_some_and(|v| v.to_ascii_lowercase().contains("chunked"));
     let (body, complete) = if chunked {
