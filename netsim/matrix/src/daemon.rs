@@ -173,9 +173,16 @@ impl Daemon {
     }
 }
 
+impl Daemon {
+    /// Tells it to stop; dropping it waits until it has.
+    pub fn let_go(&mut self) {
+        drop(self.leash.take());
+    }
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
-        drop(self.leash.take());
+        self.let_go();
         let deadline = Instant::now() + STOP;
         while Instant::now() < deadline {
             if !matches!(self.child.try_wait(), Ok(None)) {

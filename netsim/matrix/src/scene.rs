@@ -103,12 +103,27 @@ impl Scene {
         })
     }
 
-    /// A new node in the place `at`, which has just joined; its id.
+    /// Two new nodes in these places, which have just joined; each with its id.
     ///
     /// # Errors
-    /// When it does not come up or may not join.
-    pub fn node(&mut self, at: &str) -> Result<(Daemon, String), MatrixError> {
-        let ticket = self.ticket()?;
+    /// When one does not come up or may not join.
+    pub fn nodes(&mut self, places: [&str; 2]) -> Result<[(Daemon, String); 2], MatrixError> {
+        let tickets = [self.ticket()?, self.ticket()?];
+        let [one, two] = places;
+        let [first, second] = &tickets;
+        let here = &*self;
+        let (a, b) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| here.node(two, second));
+            (here.node(one, first), other.join())
+        });
+        let dead = |_| MatrixError::Start {
+            name: two.to_owned(),
+            detail: "its thread died".into(),
+        };
+        Ok([a?, b.map_err(dead)??])
+    }
+
+    fn node(&self, at: &str, ticket: &str) -> Result<(Daemon, String), MatrixError> {
         let name = format!("{at}{}", self.joined);
         let settings = [("transports", self.transports), ("upnp", "off"), ("log", LOG)];
         let space = self.lab.inside(at)?;

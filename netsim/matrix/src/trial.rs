@@ -33,8 +33,7 @@ fn run(scene: &mut Scene, expected: Way, n: usize) -> Result<Trial, MatrixError>
         ("b", "a")
     };
     let begun = Instant::now();
-    let (giver, giver_id) = scene.node(giver)?;
-    let (asker, asker_id) = scene.node(asker)?;
+    let [(mut giver, giver_id), (mut asker, asker_id)] = scene.nodes([giver, asker])?;
     let ready = reachable(&giver).then(|| millis(begun.elapsed()));
     reachable(&asker);
     let (ticket, bytes) = share(&giver, scene.home(), n)?;
@@ -78,6 +77,9 @@ fn run(scene: &mut Scene, expected: Way, n: usize) -> Result<Trial, MatrixError>
         let text = format!("{:#}\n{:#}\n", logs[0], logs[1]);
         let _ = std::fs::write(scene.home().join("paths.json"), text);
     }
+    // Both at once, then waited for one after the other.
+    giver.let_go();
+    asker.let_go();
     Ok(trial)
 }
 
