@@ -179,6 +179,10 @@ fn an_older_version_spares_what_has_not_changed() {
 /// Content that nothing keeps any more: pushed to somebody who does not take it, for a second. Its id.
 #[track_caller]
 fn litter(mesh: &Mesh, from: &Node, to: &str, seed: u64) -> String {
+    until("they know of each other", SOON, || {
+        let nodes = from.get("/v1/nodes", "nodes")?;
+        nodes.as_array()?.iter().any(|n| n["name"] == to).then_some(())
+    });
     let path = mesh.file(&format!("litter-{}", from.name), noise(700_000, seed));
     let args = ["push", text(&path), "--to", to, "--copy", "--ttl", "1s", "-d"];
     let sent = from.json("notice", &args);
@@ -241,4 +245,48 @@ fn clearing_on_both_sides_takes_nothing_of_what_is_on_its_way() {
             assert_eq!(node.json("verify", &["file", "verify", hash])["good"], true);
         }
     }
+}
+
+#[test]
+fn settings_hold_at_once_and_a_provider_that_was_killed_is_gone_on_with() {
+    // No setting by the environment, which would win over the file.
+    let mut mesh = Mesh::of(1);
+    mesh.client.run(&["config", "set", "rate_in", "3M"]).ok();
+    let file = mesh.file("big", noise(SIZE, 61));
+    let ticket = share(&mesh.workers[0], &file);
+    // Until the daemon has looked at its file it goes as fast as it can: that is tried with what may be fetched.
+    let dest = mesh.path("got");
+    let id = until("the limit holds", SOON, || {
+        let id = begin(&mesh.client, &ticket, &dest);
+        std::thread::sleep(std::time::Duration::from_millis(300)); // paced: so long it takes without a limit
+        let view = transfer(&mesh.client, &id)?;
+        if view["ended"] == 0 {
+            return Some(id);
+        }
+        mesh.client.run(&["file", "rm", view["hash"].as_str()?]).ok();
+        fs::remove_file(&dest).ok()?;
+        None
+    });
+    transfer_until(&mesh.client, &id, "some is here", |v| number(v, "done") > 1 << 20);
+    // Its provider dies and comes back somewhere else.
+    mesh.workers[0].kill();
+    std::thread::sleep(std::time::Duration::from_secs(2)); // paced: long enough to be missed
+    mesh.workers[0].start();
+    let back = transfer(&mesh.client, &id).unwrap();
+    transfer_until(&mesh.client, &id, "it goes on", |v| {
+        number(v, "done") > number(&back, "done")
+    });
+    // Without a limit the rest comes at once.
+    mesh.client.run(&["config", "set", "rate_in", ""]).ok();
+    let end = transfer_until(&mesh.client, &id, "done", |v| v["state"] == "done");
+    assert!(fs::read(&dest).unwrap() == fs::read(&file).unwrap());
+    assert!(number(&end, "fetched") <= SIZE as u64 + 2 * SEGMENT, "{end}");
+    // Whose pushes are taken, too.
+    let own = mesh.file("pushed", "hello");
+    mesh.workers[0].run(&["config", "set", "push_accept", "all"]).ok();
+    until("it is taken unasked", SOON, || {
+        let out = mesh.client.run(&["push", text(&own), "--to", "w1"]);
+        let inbox = mesh.workers[0].get("/v1/inbox", "inbox")?;
+        (out.code == 0 && inbox[0]["state"] == "done").then_some(())
+    });
 }

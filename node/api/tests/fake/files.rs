@@ -184,6 +184,7 @@ pub fn answer(fake: &Fake, call: FileCall) {
             to,
             reply,
         } => say!(reply, known("file", &what, bytes(&what, from, to))),
+        FileCall::Settings { reply, .. } => say!(reply, Ok(())),
         FileCall::Pull { request, reply } => {
             fake.note(&format!("pull {}", request.what));
             say!(reply, Ok(transfer("x1", "running")))

@@ -1,6 +1,9 @@
 //! The one place where the daemon's parts are joined: the runtime, the API before it, the signal that ends both.
 
-use super::Ready;
+use super::{
+    Ready,
+    settings::{Followed, follow},
+};
 use crate::output::CliError;
 use hive_api::ApiConfig;
 use hive_runtime::{
@@ -15,6 +18,8 @@ use tokio::sync::oneshot;
 pub struct Plan {
     /// The node.
     pub node: Config,
+    /// Settings that may change while it runs.
+    pub followed: Followed,
     /// Its API.
     pub api: ApiConfig,
 }
@@ -60,6 +65,7 @@ pub async fn run(
         pid: std::process::id(),
         socket,
     });
+    let following = tokio::spawn(follow(plan.followed, node.clone()));
     let ended = tokio::select! {
         ended = &mut finished => ended,
         why = stop => {
@@ -68,6 +74,7 @@ pub async fn run(
             finished.await
         }
     };
+    following.abort();
     let _ = end_api.send(());
     api.finished().await;
     ended.map_err(|why| CliError::internal("daemon.failed", why))

@@ -4,6 +4,7 @@ mod announce;
 pub mod compose;
 mod detach;
 mod log;
+mod settings;
 mod token;
 
 pub use announce::{Announced, Ready, read_announcement};
@@ -49,7 +50,11 @@ fn serve(session: &Session, args: &ServeArgs, told: bool) -> Result<Exit, CliErr
     log::init(&settings, args.log_file.as_deref())?;
     // Process-wide choice of TLS arithmetic; another part may have made the same one before.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let plan = plan(session, &settings)?;
+    let followed = settings::Followed {
+        paths: session.paths.clone(),
+        flags: args.node.named(),
+    };
+    let plan = plan(session, &settings, followed)?;
     let runtime = Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -72,7 +77,7 @@ fn serve(session: &Session, args: &ServeArgs, told: bool) -> Result<Exit, CliErr
     ran.map(|()| Exit::OK)
 }
 
-fn plan(session: &Session, settings: &Settings) -> Result<Plan, CliError> {
+fn plan(session: &Session, settings: &Settings, followed: settings::Followed) -> Result<Plan, CliError> {
     let tcp = settings.api_listen();
     let token = match tcp {
         Some(_) => Some(token::load_or_make(&session.paths.data)?),
@@ -80,6 +85,7 @@ fn plan(session: &Session, settings: &Settings) -> Result<Plan, CliError> {
     };
     Ok(Plan {
         node: settings.node_config(&session.paths)?,
+        followed,
         api: ApiConfig {
             socket: session.paths.socket.clone(),
             tcp,

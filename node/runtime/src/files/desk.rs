@@ -18,7 +18,7 @@ use std::{
     collections::BTreeSet,
     future::Future,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -52,7 +52,8 @@ pub struct Desk(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) store: FileStore,
     pub(super) clock: Clock,
-    pub(super) config: FileConfig,
+    /// The settings in force; changed while the daemon runs.
+    config: RwLock<Arc<FileConfig>>,
     /// The data folder.
     pub(super) root: PathBuf,
     pub(super) people: People,
@@ -77,7 +78,7 @@ impl Desk {
         Self(Arc::new(Inner {
             store,
             clock,
-            config,
+            config: RwLock::new(Arc::new(config)),
             root: dir.root().to_owned(),
             people: People::default(),
             standing: watch::channel(Standing::Unjoined).0,
@@ -119,6 +120,13 @@ impl Desk {
                 to,
                 reply,
             } => give(reply, self.read(&what, from, to)).await,
+            FileCall::Settings { settings, reply } => {
+                give(reply, async {
+                    self.settle(settings);
+                    Ok(())
+                })
+                .await;
+            }
             FileCall::Pull { request, reply } => give(reply, self.pull(request)).await,
             FileCall::Transfers { reply } => give(reply, self.transfers()).await,
             FileCall::Transfer {
@@ -161,6 +169,20 @@ impl Desk {
             FileCall::SyncRemove { sync, reply } => give(reply, self.sync_remove(&sync)).await,
             // All others were answered before.
             _ => {}
+        }
+    }
+
+    /// The settings in force.
+    pub(super) fn config(&self) -> Arc<FileConfig> {
+        Arc::clone(&self.0.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Other settings from now on: limits for what is under way too, the rest for what comes. Hours of pushes are
+    /// counted by the offset of the last start.
+    fn settle(&self, config: FileConfig) {
+        *self.0.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        if let Some(engines) = self.engines_now() {
+            self.apply(&engines);
         }
     }
 

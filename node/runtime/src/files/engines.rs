@@ -123,8 +123,8 @@ impl Desk {
             seed: seed()?,
         };
         let config = Config {
-            limits_in: limits(&self.0.config, Direction::In),
-            limits_out: limits(&self.0.config, Direction::Out),
+            limits_in: limits(&self.config(), Direction::In),
+            limits_out: limits(&self.config(), Direction::Out),
         };
         let files = Files::new(deps, config).map_err(|e| failed(e.code(), &e))?;
         let resumed = files.restore().await.map_err(|e| failed(e.code(), &e))?;
@@ -157,7 +157,7 @@ impl Desk {
             puller,
             mirror: Some(mirror),
             post,
-            utc_offset_min: self.0.config.utc_offset_min,
+            utc_offset_min: self.config().utc_offset_min,
         };
         let policy = self.policy(standing.account());
         let (push, _started) = Push::start(deps, policy)
@@ -241,7 +241,8 @@ impl Desk {
             let connected = self.0.connected.lock().unwrap_or_else(PoisonError::into_inner);
             connected.iter().for_each(|node| engines.push.peer_up(*node));
         }
-        self.trust_own(engines);
+        // They may have been changed while the engines were started.
+        self.apply(engines);
         let (desk, mut news) = (self.clone(), engines.push.events());
         tokio::spawn(async move {
             loop {

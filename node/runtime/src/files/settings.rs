@@ -46,7 +46,8 @@ pub(super) fn limits(config: &FileConfig, direction: Direction) -> LimitsConfig 
 impl Desk {
     /// Where pushes go.
     pub(super) fn inbox_folder(&self) -> PathBuf {
-        let named = &self.0.config.inbox;
+        let config = self.config();
+        let named = &config.inbox;
         if named.as_os_str().is_empty() {
             self.0.root.join("inbox")
         } else {
@@ -56,7 +57,7 @@ impl Desk {
 
     /// What is done with notices of others, given who is known now.
     pub(super) fn policy(&self, account: AccountId) -> Policy {
-        let config = &self.0.config;
+        let config = self.config();
         let own = || self.0.people.of_account(account);
         let (accept, ask, trusted) = match &config.accept {
             AcceptPush::Own => (Accept::All, true, own()),
@@ -79,6 +80,15 @@ impl Desk {
             hours: config.hours.map(open),
             max_waiting: MAX_ASKING,
         }
+    }
+
+    /// Puts the settings in force into running engines.
+    pub(super) fn apply(&self, engines: &Engines) {
+        let config = self.config();
+        for direction in [Direction::In, Direction::Out] {
+            engines.files.limits().set(direction, limits(&config, direction));
+        }
+        self.trust_own(engines);
     }
 
     fn named(&self, names: &[String], mut own: BTreeSet<NodeId>) -> BTreeSet<NodeId> {

@@ -1,6 +1,7 @@
 //! Calls that concern files: they go to the desk beside the daemon's loop and never wait for the loop.
 
 use super::{Refused, Reply, file_views::*};
+use crate::config::FileConfig;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use tokio::sync::mpsc;
@@ -166,6 +167,10 @@ pub enum FileCall {
         from: u64,
         to: Option<u64>,
         reply: Reply<FileBytes>,
+    },
+    Settings {
+        settings: FileConfig,
+        reply: Reply<()>,
     },
     Pull {
         request: PullRequest,

@@ -9,6 +9,7 @@ use super::{
     refusal::{Kind, Refused},
     views::*,
 };
+use crate::config::FileConfig;
 use hive_protocol::money::MicroCpt;
 use std::{
     future::Future,
@@ -201,6 +202,8 @@ impl NodeHandle {
         file_gc(dry_run: bool) -> GcView = Gc;
         /// Verified bytes `from..to` of a content or ticket; what is not here is fetched.
         file_read(what: String, from: u64, to: Option<u64>) -> FileBytes = Read;
+        /// Other settings for files and pushes from now on.
+        file_settings(settings: FileConfig) -> () = Settings;
         /// Begins to bring content here; answered when it has begun.
         file_pull(request: PullRequest) -> TransferView = Pull;
         /// Transfers that run, and the latest that have ended.

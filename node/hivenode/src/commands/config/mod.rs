@@ -25,7 +25,11 @@ pub fn run(session: &Session, command: ConfigCommand) -> Result<Exit, CliError> 
         }
         ConfigCommand::Set { key, value } => {
             set_in_file(&session.paths.config, &[(&key, value)])?;
-            out.say("kept; holds from the next start of the daemon on: hivenode down && hivenode up");
+            out.say(if holds_at_once(&key) {
+                "kept; a running daemon goes by it within seconds"
+            } else {
+                "kept; holds from the next start of the daemon on: hivenode down && hivenode up"
+            });
         }
         ConfigCommand::Path if out.json => out.document("path", session.paths.config.to_string_lossy())?,
         ConfigCommand::Path => out.line(&session.paths.config.to_string_lossy()),
@@ -42,6 +46,11 @@ pub fn run(session: &Session, command: ConfigCommand) -> Result<Exit, CliError> 
         }
     }
     Ok(Exit::OK)
+}
+
+/// Whether a running daemon takes a change of this setting up by itself.
+fn holds_at_once(key: &str) -> bool {
+    key.starts_with("rate_") || key.starts_with("push_")
 }
 
 fn no_key(key: &str) -> CliError {
