@@ -127,6 +127,8 @@ pub struct AddressRow {
     pub tested: Option<Timestamp>,
     /// Whether all tests have failed.
     pub refused: bool,
+    /// Whether some came through, of members this node had spoken to: that proves nothing about others.
+    pub known_only: bool,
 }
 
 /// How a reservation stands.
@@ -294,6 +296,7 @@ impl Reach {
                     expires: confirmed.map(|at| at + CONFIRMED_LIFE),
                     tested: row.tests.values().map(|t| t.at).max(),
                     refused: row.refuted(),
+                    known_only: confirmed.is_none() && row.tests.values().any(|t| t.reachable),
                 }
             })
             .collect()

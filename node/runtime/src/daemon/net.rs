@@ -92,6 +92,11 @@ impl Daemon {
                     text = format!("{text} over {addr}");
                 }
                 self.events.say("peer.path", node, text);
+                if path == hive_net::Path::Direct
+                    && let Some(mesh) = self.mesh.as_mut()
+                {
+                    mesh.work.move_over(node);
+                }
             }
             // How this node is reached: the core of that has heard it.
             NetEvent::Observed { .. }

@@ -6,7 +6,6 @@ use hive_net::Admission;
 use hive_protocol::{ids::NodeId, relay::rendezvous};
 use hive_reach::{Effect, Input, Published};
 use std::time::Duration;
-use tokio::task::JoinHandle;
 
 /// A relay announces itself again this often: whoever kept the announcement may have left.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(30 * 60);
@@ -54,11 +53,11 @@ impl Reach {
     }
 
     /// Whatever is running then is ended by the network's end.
-    fn spawn<F>(&self, task: impl FnOnce(Self) -> F) -> ()
+    fn spawn<F>(&self, task: impl FnOnce(Self) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let _: JoinHandle<()> = tokio::spawn(task(self.clone()));
+        drop(tokio::spawn(task(self.clone())));
     }
 
     async fn publish(&self, list: Vec<Published>) {

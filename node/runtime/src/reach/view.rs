@@ -139,6 +139,10 @@ fn tested(row: &AddressRow, detail: &str) -> AddrRow {
         expires: at(row.expires),
         detail: match state {
             "refused" => detail.to_owned(),
+            "testing" if row.known_only => {
+                "reached by members this node has spoken to; a stranger has to come by to show more"
+                    .to_owned()
+            }
             _ if row.scope < Scope::Global => "reached within its site only".to_owned(),
             _ => String::new(),
         },
