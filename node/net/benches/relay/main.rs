@@ -73,7 +73,9 @@ fn runtime(task: impl Future<Output = ()> + Send + 'static) {
 
 /// What a process is.
 pub enum Part {
+    /// It carries.
     Relay,
+    /// It is reached through the relay.
     Receiver,
     /// The receiver's address is all it needs.
     Sender(String),
@@ -131,8 +133,10 @@ fn compare(args: &[&str]) {
         }
     }
     println!("{rounds} rounds of {mib} MiB, medians (range)");
-    println!("| way | relay CPU s/GB (range) | MB/s (range) | CPU s/GB sender | receiver | peak MB relay |");
-    println!("|---|---|---|---|---|---|");
+    println!(
+        "| way | relay CPU s/GB (range) | MB/s (range) | CPU s/GB sender | receiver | peak MB relay | sender | receiver |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
     for ((_, what), costs) in ways.iter().zip(&costs) {
         let median = |of: fn(&Costs) -> f64| {
             let mut all: Vec<f64> = costs.iter().map(of).collect();
@@ -142,7 +146,7 @@ fn compare(args: &[&str]) {
         let cpu = median(|c| c.relay.0 / (c.sender.bytes as f64 / 1e9));
         let speed = median(|c| c.sender.megabytes() / c.sender.wall);
         println!(
-            "| {what} | {:.2} ({:.2}-{:.2}) | {:.0} ({:.0}-{:.0}) | {:.2} | {:.2} | {:.0} |",
+            "| {what} | {:.2} ({:.2}-{:.2}) | {:.0} ({:.0}-{:.0}) | {:.2} | {:.2} | {:.0} | {:.0} | {:.0} |",
             cpu.0,
             cpu.1,
             cpu.2,
@@ -152,6 +156,8 @@ fn compare(args: &[&str]) {
             median(|c| c.sender.per_gigabyte()).0,
             median(|c| c.receiver.per_gigabyte()).0,
             median(|c| c.relay.1).0,
+            median(|c| c.sender.peak).0,
+            median(|c| c.receiver.peak).0,
         );
     }
 }

@@ -1,6 +1,5 @@
 //! The bulk streams that are open, by node, so that they can be ended from outside.
 
-use super::MAX_STREAMS;
 use futures::task::AtomicWaker;
 use hive_protocol::ids::NodeId;
 use std::{
@@ -38,17 +37,26 @@ impl Life {
 #[derive(Default)]
 struct Table {
     next: u64,
-    /// At most [`MAX_STREAMS`].
+    /// Bounded by the table's `most`.
     open: BTreeMap<u64, (NodeId, Arc<Life>)>,
 }
 
 /// The table.
-#[derive(Default)]
 pub(crate) struct Links {
     table: Mutex<Table>,
+    /// Streams in it at most.
+    most: usize,
 }
 
 impl Links {
+    /// For so many streams.
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            table: Mutex::default(),
+            most,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -56,7 +64,7 @@ impl Links {
     /// Takes a new stream in; none when there are too many.
     pub(crate) fn enter(self: &Arc<Self>, node: NodeId) -> Option<Link> {
         let mut table = self.lock();
-        if table.open.len() >= MAX_STREAMS {
+        if table.open.len() >= self.most {
             return None;
         }
         let id = table.next;

@@ -41,6 +41,8 @@ use tokio_rustls::TlsAcceptor;
 
 /// Bulk streams open at a time in all. A direct one costs two kernel buffers and, while busy, some 250 KB of ours.
 pub(crate) const MAX_STREAMS: usize = 1024;
+/// Ends of circuits this node carries: far more than it takes by default, two for each.
+const MAX_RELAYED: usize = 16_384;
 /// Meetings at relays this node may be on its way to at a time: what others can make it start.
 const MAX_GOING: usize = 64;
 /// Questions for ports one peer may have open at a time.
@@ -56,7 +58,9 @@ struct On {
 /// The state of bulk streams; shared by the handle and the loop.
 #[derive(Default)]
 pub(crate) struct Bulk {
-    pub links: Arc<links::Links>,
+    pub links: Held<MAX_STREAMS>,
+    /// What this node relays, by its ends.
+    pub relayed: Held<MAX_RELAYED>,
     desk: desk::Desk,
     failures: failures::Failures,
     on: OnceLock<On>,
@@ -68,6 +72,22 @@ pub(crate) struct Bulk {
     hops: Mutex<BTreeMap<NodeId, IpAddr>>,
     /// Meetings this node is on its way to.
     on_its_way: Going,
+}
+
+/// A table of streams with its bound.
+pub(crate) struct Held<const MOST: usize>(Arc<links::Links>);
+
+impl<const MOST: usize> Default for Held<MOST> {
+    fn default() -> Self {
+        Self(Arc::new(links::Links::new(MOST)))
+    }
+}
+
+impl<const MOST: usize> std::ops::Deref for Held<MOST> {
+    type Target = Arc<links::Links>;
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 struct Going(Arc<Semaphore>);
@@ -96,7 +116,24 @@ impl Bulk {
     /// Ends a node's streams and takes its tokens back; says how many streams there were.
     pub(crate) fn end(&self, node: NodeId) -> usize {
         self.desk.forget(node);
-        self.links.end(node)
+        self.links.end(node) + self.relayed.end(node)
+    }
+
+    /// The nodes that have streams open, or circuits through this node.
+    pub(crate) fn nodes(&self) -> BTreeSet<NodeId> {
+        let mut nodes = self.links.nodes();
+        nodes.extend(self.relayed.nodes());
+        nodes
+    }
+
+    /// The nodes whose mesh connections are in use though no stream of the mesh says so: those with bulk streams, and those
+    /// that are reachable through this node.
+    pub(crate) fn kept(&self) -> BTreeSet<NodeId> {
+        let mut kept = self.nodes();
+        if let Some(relay) = self.relay() {
+            kept.extend(relay.reserved());
+        }
+        kept
     }
 
     /// A mesh connection to a node goes directly to this address.
@@ -140,6 +177,7 @@ impl Bulk {
             on.keeper.abort();
         }
         self.links.end_all();
+        self.relayed.end_all();
     }
 }
 

@@ -5,8 +5,9 @@ use super::{
     desk::Desk,
     terms::{CircuitId, Cut, Direction, Pass},
 };
-use crate::stream::NetStream;
-use std::{io, sync::Arc, time::Duration};
+use crate::{bulk::links::Link, stream::NetStream};
+use hive_protocol::ids::NodeId;
+use std::{future::poll_fn, io, sync::Arc, task::Poll, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
     time::{sleep, timeout},
@@ -34,6 +35,12 @@ pub(super) enum Broken {
 /// end: both streams are dropped without one.
 pub(super) async fn carry(desk: &Arc<Desk>, id: CircuitId, opener: NetStream, end: NetStream) {
     let cutter = desk.cutter();
+    let tied = [tie(desk, opener.node()), tie(desk, end.node())];
+    let [Ok(near), Ok(far)] = tied else {
+        tracing::debug!(target: "hive_net::relay", "too many circuits");
+        return;
+    };
+    let links = [near, far];
     let (from_opener, to_opener) = opener.split();
     let (from_end, to_end) = end.split();
     let ways = async {
@@ -55,6 +62,7 @@ pub(super) async fn carry(desk: &Arc<Desk>, id: CircuitId, opener: NetStream, en
         ended = ways => ended,
         cut = lapsed(desk, id) => Err(Broken::Cut(cut)),
         () = cutter.cancelled() => Err(Broken::Cut(Cut::Drained)),
+        () = parted(&links) => Err(Broken::Io(io::ErrorKind::ConnectionAborted.into())),
     };
     if let Err(e) = ended {
         if let Broken::Cut(why) = e {
@@ -62,6 +70,24 @@ pub(super) async fn carry(desk: &Arc<Desk>, id: CircuitId, opener: NetStream, en
         }
         tracing::debug!(target: "hive_net::relay", "circuit ended: {e}");
     }
+}
+
+/// Has a circuit know when this end of it is no connected member any more.
+pub(super) fn tie(desk: &Desk, node: NodeId) -> io::Result<Link> {
+    let relayed = &desk.net.shared.bulk.relayed;
+    relayed
+        .enter(node)
+        .ok_or_else(|| io::Error::other("too many circuits"))
+}
+
+/// Waits until one of the two is no connected member any more.
+pub(super) async fn parted(links: &[Link]) {
+    poll_fn(|cx| {
+        // All are asked, so that each knows whom to wake.
+        let ended = links.iter().filter(|link| link.reader_waits(cx.waker())).count();
+        if ended > 0 { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 /// Waits until a circuit's time, or the patience with its silence, is over.

@@ -93,6 +93,11 @@ impl Desk {
         lock(&self.alive).get(&node).and_then(Alive::remote)
     }
 
+    /// The nodes that are reachable through this relay.
+    pub(crate) fn reserved(&self) -> Vec<NodeId> {
+        self.book().reservations.keys().copied().collect()
+    }
+
     /// Forgets reservations that have run out or whose connection is gone.
     pub(super) fn sweep(&self) {
         let mut book = self.book();

@@ -3,7 +3,7 @@
 
 use super::{
     book::{LARGE_PIECE, PIECE},
-    copy::{Broken, LINGER, STALLED, lapsed},
+    copy::{Broken, LINGER, STALLED, lapsed, parted, tie},
     desk::Desk,
     terms::{CircuitId, Cut, Direction, Pass},
 };
@@ -11,11 +11,9 @@ use crate::bulk::{links::Link, socket};
 use hive_protocol::ids::NodeId;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use std::{
-    future::poll_fn,
     io,
     os::fd::{AsFd, OwnedFd},
     sync::{Mutex, PoisonError},
-    task::Poll,
 };
 use tokio::{
     io::Interest,
@@ -101,23 +99,10 @@ async fn carried(
     }
 }
 
-/// Waits until one of the two is no connected member any more.
-async fn parted(links: &[Link]) {
-    poll_fn(|cx| {
-        // All are asked, so that each knows whom to wake.
-        let ended = links.iter().filter(|link| link.reader_waits(cx.waker())).count();
-        if ended > 0 { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-}
-
 /// Has the connection ended when its node is no connected member any more.
 fn link(desk: &Desk, (node, tcp): &(NodeId, TcpStream)) -> io::Result<Link> {
     socket::settle(tcp)?;
-    let links = &desk.net.shared.bulk.links;
-    let link = links
-        .enter(*node)
-        .ok_or_else(|| io::Error::other("too many bulk streams here"))?;
+    let link = tie(desk, *node)?;
     link.with_socket(tcp.as_fd().try_clone_to_owned()?);
     Ok(link)
 }

@@ -28,7 +28,7 @@ impl Node {
 
     /// Ends the bulk streams of nodes that are members no longer, or gone for too long.
     pub(super) fn sweep_bulk(&mut self, now: Instant) {
-        let nodes = self.shared.bulk.links.nodes();
+        let nodes = self.shared.bulk.nodes();
         self.unseen.retain(|node, _| nodes.contains(node));
         for node in nodes {
             let known = names::peer_id(node).ok().and_then(|peer| self.table.get(&peer));

@@ -29,7 +29,7 @@ impl Node {
         };
         self.sweep_bulk(now);
         let mut idle = self.table.idle_strangers(now);
-        let busy = self.shared.bulk.links.nodes();
+        let busy = self.shared.bulk.kept();
         let keep = |p: &PeerId| {
             let kept = |node: NodeId| busy.contains(&node) || self.is_protected(&node);
             neighbours.contains(p) || names::node_id(p).is_some_and(kept)
