@@ -126,7 +126,11 @@ fn the_checker_catches_every_kind_of_breach() {
         ("hive-ledger", "hive-state", "only on crates under it"),
         ("hive-authority", "hive-net", "only on crates under it"),
         ("hive-protocol", "hive-trust", "only on crates under it"),
-        ("hive-runtime", "libp2p-kad@0.1.0", "only hive-net may"),
+        (
+            "hive-runtime",
+            "libp2p-kad@0.1.0",
+            "only hive-net, hive-swarmlab may",
+        ),
         ("hive-store", "wasmtime-wasi@48.0.0", "only hive-executor may"),
         (
             "hive-runtime",

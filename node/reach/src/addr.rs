@@ -1,6 +1,7 @@
 //! Addresses as far as decisions need them: where they go, over what, and how far away that can be.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+// Numbers only: sockets are in `std`.
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Longest address text looked at, in bytes.
 pub const MAX_TEXT: usize = 256;
