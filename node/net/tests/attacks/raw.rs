@@ -1,13 +1,13 @@
 //! The words of gossip and identify as they are on the wire, written by hand so that they can be wrong.
 
-use crate::mesh::{TestNode, secret};
-use hive_net::{NetStream, Topic};
+use crate::mesh::{TestNode, secret, until};
+use hive_net::{NetHandle, NetStream, Topic};
 use hive_protocol::ids::NodeId;
 use libp2p::identity::Keypair;
 use prost::Message as _;
 use tokio::io::AsyncWriteExt;
 
-pub const GOSSIP: &str = "/meshsub/1.1.0";
+const GOSSIP: &str = "/meshsub/1.1.0";
 pub const PUSH: &str = "/ipfs/id/push/1.0.0";
 
 /// What one gossip node sends to another.
@@ -123,6 +123,20 @@ pub fn publish(words: Vec<Words>) -> Rpc {
 /// A stream to the victim on which anything can be said.
 pub async fn stream(attacker: &TestNode, victim: NodeId, protocol: &'static str) -> NetStream {
     attacker.net.open(victim, protocol).await.unwrap()
+}
+
+/// What an attacker says on its own gossip stream before it opens another.
+pub const BEGUN: &[u8] = b"begun";
+
+/// A gossip stream to the victim. The attacker's own comes first: a later one would take its place.
+pub async fn gossip(attacker: &TestNode, victim: &NetHandle) -> NetStream {
+    let before = victim.counters().gossip_received;
+    until("the attacker's gossip has begun", async || {
+        let _ = attacker.net.publish(Topic::Demand, BEGUN.to_vec()).await;
+        victim.counters().gossip_received > before
+    })
+    .await;
+    stream(attacker, victim.me(), GOSSIP).await
 }
 
 /// Says this; an error means that the victim has closed the stream.
