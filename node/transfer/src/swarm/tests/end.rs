@@ -197,18 +197,60 @@ fn busy_is_honoured_to_the_moment() {
     let asked = |effects: &[Effect]| effects.iter().filter(|e| matches!(e, Effect::Ask { .. })).count();
     assert_eq!(asked(&bench.pass(2999)), 0);
     assert_eq!(asked(&bench.pass(1)), asks.len());
-    // A peer that says "in a year" is asked again within a minute.
-    for (_, segment, _) in &asks {
+    // A peer that says "in a year" is asked again after a minute, not before.
+    let running: Vec<u32> = bench.core.peers[&id(1)].asks.iter().map(|a| a.segment).collect();
+    for segment in running {
         bench.tell(Input::Failed {
             peer: id(1),
-            segment: *segment,
+            segment,
             why: Failure::Busy {
                 retry: Millis(u64::MAX),
             },
         });
     }
     bench.drain();
-    assert!(asked(&bench.pass(60_001)) > 0);
+    assert!(bench.core.peers[&id(1)].asks.is_empty());
+    assert_eq!(asked(&bench.pass(59_000)), 0);
+    assert!(asked(&bench.pass(2000)) > 0);
+}
+
+#[test]
+fn a_copy_that_has_changed_is_asked_no_more_and_is_no_evidence() {
+    let mut bench = Bench::of(8 * SEGMENT);
+    bench.seeder(1, &[ME]);
+    bench.seeder(2, &[ME]);
+    let asks = bench.asks();
+    let (_, segment, _) = *asks.iter().find(|a| a.0 == 1).unwrap();
+    bench.tell(Input::Failed {
+        peer: id(1),
+        segment,
+        why: Failure::Changed,
+    });
+    let effects = bench.drain();
+    let reason = DropReason::Changed;
+    assert!(
+        effects.contains(&Effect::DropPeer { peer: id(1), reason }),
+        "{effects:?}"
+    );
+    assert!(!reason.evidence());
+    // All it owed is asked of the other, and nothing more of it.
+    let mut left: std::collections::BTreeSet<u32> = (0..8).collect();
+    for _ in 0..8 {
+        let owed = bench.core.peers[&id(2)].asks.front().unwrap().segment;
+        left.remove(&owed);
+        bench.give(2, owed, 10);
+        assert!(bench.asks().iter().all(|a| a.0 == 2));
+    }
+    assert!(left.is_empty(), "{left:?}");
+    // Once it has been added again it may come back.
+    let mut bench = Bench::of(8 * SEGMENT);
+    bench.seeder(1, &[ME]);
+    let (_, segment, _) = bench.asks()[0];
+    let (peer, why) = (id(1), Failure::Changed);
+    bench.tell(Input::Failed { peer, segment, why });
+    bench.drain();
+    bench.seeder(1, &[ME]);
+    assert!(!bench.asks().is_empty());
 }
 
 #[test]
