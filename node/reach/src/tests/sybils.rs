@@ -128,7 +128,7 @@ fn addr_of(n: u16) -> String {
 
 fn surrounded(honest: usize, sybils: usize, accounts: usize, earned: bool) -> (usize, usize) {
     let (mut good, mut looks) = (0, 0);
-    for seed in 0..10 {
+    for seed in 0..5 {
         let mut world = World::new(seed, honest, sybils, accounts, earned);
         world.rig.tell(Input::Heard(PeerFacts {
             node: node(1),
@@ -177,7 +177,7 @@ fn nine_of_ten_members_with_accounts_of_their_own_but_without_merit() {
 
 #[test]
 fn friends_of_before_the_flood_are_kept() {
-    for seed in 0..10 {
+    for seed in 0..5 {
         let mut world = World::new(seed, 4, 0, 1, false);
         for n in 2..6 {
             world.rig.tell(Input::Heard(world.facts(n)));
