@@ -34,7 +34,7 @@ async fn until_free(port: u16) {
     let end = Instant::now() + DEADLINE;
     while UdpSocket::bind(("127.0.0.1", port)).is_err() {
         assert!(Instant::now() < end, "port {port} stays taken");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await; // paced: a port has no event when it is free
     }
 }
 
