@@ -12,10 +12,15 @@ use serde_json::{Value, json};
 use std::{
     cell::RefCell,
     path::PathBuf,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 use tempfile::TempDir;
 
+/// One laboratory at a time: what is measured in it has deadlines of its own.
+static ONE: Mutex<()> = Mutex::new(());
 /// Laboratories of this process, to tell them apart.
 static LABS: AtomicU32 = AtomicU32::new(0);
 
@@ -33,6 +38,7 @@ pub struct NatMesh {
     pub lab: Lab,
     home: TempDir,
     _slot: Slot,
+    _one: MutexGuard<'static, ()>,
 }
 
 impl NatMesh {
@@ -40,6 +46,7 @@ impl NatMesh {
     /// before it starts; they are named `authority`, `relay`, `worker`, `client`.
     #[track_caller]
     pub fn raise(plan: &str, settle: impl Fn(Node) -> Node) -> Self {
+        let one = ONE.lock().unwrap_or_else(|e| e.into_inner());
         let slot = Slot::take();
         let home = home();
         let plan: Plan = plan.parse().expect("a description");
@@ -66,6 +73,7 @@ impl NatMesh {
             lab,
             home,
             _slot: slot,
+            _one: one,
         };
         let mut nodes = [
             &mut mesh.authority,
