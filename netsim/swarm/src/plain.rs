@@ -160,12 +160,18 @@ impl Stock {
     }
 }
 
+/// Who waits for a peer, and what has come of it.
+struct Joining {
+    identified: bool,
+    greeted: bool,
+    reply: oneshot::Sender<Result<(), String>>,
+}
+
 struct Loop {
     swarm: Swarm<Parts>,
     tally: Arc<Tally>,
     ear: Option<Ear>,
-    /// Who waits for a peer, and what is still missing: its identify and its topics.
-    joining: HashMap<PeerId, (bool, bool, oneshot::Sender<Result<(), String>>)>,
+    joining: HashMap<PeerId, Joining>,
 }
 
 impl Loop {
@@ -187,7 +193,12 @@ impl Loop {
                 let opts = DialOpts::peer_id(peer).addresses(vec![addr]).build();
                 match self.swarm.dial(opts) {
                     Ok(()) => {
-                        self.joining.insert(peer, (false, false, reply));
+                        let joining = Joining {
+                            identified: false,
+                            greeted: false,
+                            reply,
+                        };
+                        self.joining.insert(peer, joining);
                     }
                     Err(e) => {
                         let _ = reply.send(Err(e.to_string()));
@@ -207,13 +218,15 @@ impl Loop {
     }
 
     fn joined(&mut self, peer: PeerId, identified: bool, greeted: bool) {
-        if let Some((i, g, reply)) = self.joining.remove(&peer) {
-            let now = (i || identified, g || greeted, reply);
-            if now.0 && now.1 {
-                let _ = now.2.send(Ok(()));
-            } else {
-                self.joining.insert(peer, now);
-            }
+        let Some(mut joining) = self.joining.remove(&peer) else {
+            return;
+        };
+        joining.identified |= identified;
+        joining.greeted |= greeted;
+        if joining.identified && joining.greeted {
+            let _ = joining.reply.send(Ok(()));
+        } else {
+            self.joining.insert(peer, joining);
         }
     }
 
@@ -233,8 +246,8 @@ impl Loop {
             }
             SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
                 Tally::add(&self.tally.failed);
-                if let Some((_, _, reply)) = peer_id.and_then(|p| self.joining.remove(&p)) {
-                    let _ = reply.send(Err(error.to_string()));
+                if let Some(joining) = peer_id.and_then(|p| self.joining.remove(&p)) {
+                    let _ = joining.reply.send(Err(error.to_string()));
                 }
             }
             SwarmEvent::IncomingConnectionError { .. } => Tally::add(&self.tally.failed),
