@@ -195,3 +195,21 @@ fn only_what_is_missing_is_asked_and_hashes_only_once() {
     };
     assert!(asks.contains(&rest), "{asks:?}");
 }
+
+#[test]
+fn a_liar_has_no_stretch_though_the_seeder_still_names_it() {
+    let mut bench = Bench::of(12 * SEGMENT);
+    bench.seeder(1, &[50, ME]);
+    bench.up(50, false);
+    bench.have(50, &[0, 7]);
+    assert_eq!(bench.core.crew, [id(50), id(ME)]);
+    let (_, segment, _) = *bench.asks().iter().find(|a| a.0 == 50).unwrap();
+    bench.tell(Input::Corrupt {
+        peer: id(50),
+        segment,
+    });
+    bench.drain();
+    bench.seeder(1, &[50, ME]);
+    bench.drain();
+    assert_eq!(bench.core.crew, [id(ME)], "nobody waits for what it would fetch");
+}
