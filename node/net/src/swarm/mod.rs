@@ -13,6 +13,7 @@ mod doors;
 mod gated;
 mod greeting;
 mod guard;
+mod lag;
 mod listen;
 mod look_around;
 mod on_bulk;
@@ -116,6 +117,7 @@ pub(crate) struct Node {
     traces: on_trace::Traces,
     log: attempts::Log,
     guard: guard::Guard,
+    lag: lag::Lag,
     talks: mpsc::Sender<Talk>,
     /// Events the owner has not room for yet; at [`EVENT_QUEUE`] the swarm is not driven.
     outbox: VecDeque<NetEvent>,
@@ -176,6 +178,7 @@ pub async fn spawn(config: Config) -> Result<(NetHandle, NetEvents), NetError> {
         traces: BTreeMap::new(),
         log: attempts::Log::default(),
         guard: guard::Guard::new(config.direct),
+        lag: lag::Lag::default(),
         talks,
         outbox: VecDeque::new(),
         gates,

@@ -4,7 +4,7 @@
 //! and nothing comes back, the other side is asked for a sign of life; where that fails too, other ways are sought at
 //! once, new streams go there, and the dead connection is closed, so that its streams break and are opened again.
 
-use super::{Node, alarms::Alarm, stream_handler::OpenRequest};
+use super::{Node, alarms::Alarm, stream_handler::OpenRequest, table::Peer};
 use crate::{
     counters::count,
     error::NetError,
@@ -23,7 +23,7 @@ pub(super) const FEEL_EVERY: Duration = Duration::from_millis(300);
 /// What was sent is answered within this time, or a sign of life is asked for.
 const ANSWER_DUE: Duration = Duration::from_millis(700);
 /// An idle connection is asked after this much silence: pings on it come every ten seconds.
-const IDLE_SILENCE: Duration = Duration::from_millis(11_000);
+const IDLE_SILENCE: Duration = Duration::from_millis(12_000);
 /// The same for relays this node is reachable through, and for protected peers: much depends on them.
 const KEEN_SILENCE: Duration = Duration::from_millis(6_000);
 /// A sign of life comes within this time, or four round trips if that is longer …
@@ -36,6 +36,8 @@ const LAST_CHANCE: Duration = Duration::from_millis(2000);
 const ASK_EVERY: Duration = Duration::from_millis(2000);
 /// Connections asked at a time.
 const MAX_PROBES: usize = 128;
+/// Peers to which other ways are sought at a time because they gave no sign.
+const MAX_BESIDE: usize = 8;
 /// A connection with more streams than this is not asked: it may have no room for the question, and its silence would
 /// mean nothing. The pings on it go on.
 const MAX_STREAMS: usize = 48;
@@ -55,6 +57,8 @@ pub(super) struct Sign {
 impl Node {
     /// Feels for all connections: asks those that owe an answer, or have been silent for too long.
     pub(super) fn feel(&mut self, now: Instant) {
+        self.lag.round(now, FEEL_EVERY);
+        let late = self.lag.patience();
         let mut due = Vec::new();
         let mut running = 0;
         for (id, peer) in self.table.iter() {
@@ -70,7 +74,7 @@ impl Node {
                 if c.streams.get() > MAX_STREAMS {
                     continue;
                 }
-                if pulse.waiting(now) >= ANSWER_DUE || pulse.silence(now) >= silence {
+                if pulse.waiting(now) >= ANSWER_DUE + late || pulse.silence(now) >= silence + late {
                     due.push((*id, c.id));
                 }
             }
@@ -111,7 +115,7 @@ impl Node {
         let silent = silent.filter(|c| c.streams.pulse().silence(now) >= ANSWER_DUE);
         let silent: Vec<_> = silent.map(|c| (c.id, c.suspect, c.probed.is_some())).collect();
         for (connection, suspect, asked) in silent {
-            if suspect {
+            if suspect && !self.lag.is_too_much() {
                 self.give_up(peer, connection);
             } else if !asked {
                 self.ask_for_sign(peer, connection, now);
@@ -132,7 +136,7 @@ impl Node {
         }
         on.probed = Some(now);
         let patience = on.rtt.unwrap_or_default().saturating_mul(4);
-        let patience = patience.clamp(SIGN_WITHIN, SIGN_AT_MOST);
+        let patience = patience.clamp(SIGN_WITHIN, SIGN_AT_MOST) + self.lag.patience();
         let (reply, opened) = oneshot::channel();
         let request = OpenRequest::new(node, PING, &on.streams, reply);
         self.swarm.behaviour_mut().streams.open(peer, connection, request);
@@ -160,7 +164,8 @@ impl Node {
             return;
         };
         let alive = sign.rtt.is_some() || on.streams.pulse().silence(now) < now.duration_since(sign.began);
-        if alive {
+        // Where this node itself comes to nothing, silence is its own.
+        if alive || self.lag.is_too_much() {
             if sign.rtt.is_some() {
                 on.streams.pulse().heard();
                 on.rtt = sign.rtt;
@@ -193,7 +198,18 @@ impl Node {
             return;
         }
         self.look_at_path(peer);
-        self.connect_beside(peer, node);
+        if self.sought_beside() < MAX_BESIDE {
+            self.connect_beside(peer, node);
+        }
+    }
+
+    /// Suspected peers to which other ways are being sought.
+    fn sought_beside(&self) -> usize {
+        let suspected = |peer: &Peer| peer.connections.iter().any(|c| c.suspect);
+        self.table
+            .iter()
+            .filter(|(id, peer)| suspected(peer) && self.waiting.dialing(id))
+            .count()
     }
 
     /// A connection that was asked has had its time.
@@ -209,7 +225,7 @@ impl Node {
         if !on.suspect {
             return;
         }
-        if on.streams.pulse().silence(now) < LAST_CHANCE {
+        if on.streams.pulse().silence(now) < LAST_CHANCE || self.lag.is_too_much() {
             on.suspect = false;
             self.look_at_path(peer);
             return;

@@ -206,8 +206,8 @@ async fn a_way_that_dies_without_a_word_is_left_within_seconds() {
     soon("and a new one goes another way", echo(&a, &b))
         .await
         .unwrap();
-    // About 2.5 s where nothing else runs.
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    // About 2.5 s where nothing else runs; a machine that lags behind gives others more time.
+    assert!(began.elapsed() < Duration::from_secs(18), "{:?}", began.elapsed());
     assert!(a.net.counters().paths_lost >= 1);
     let attempts = a.net.attempts(b.id()).await.unwrap();
     assert!(
@@ -226,7 +226,7 @@ async fn a_node_that_is_not_to_be_direct_is_reached_through_relays_only() {
     let circuit = soon("a reservation", shy.net.reserve(relay.id())).await.unwrap();
     // The direct address leads nowhere; the hash table may know the way through the relay already.
     let _ = a.net.dial(shy.id(), shy.tcp()).await;
-    assert!(!is_direct(&a, &shy).await);
+    until("no direct connection stays", async || !is_direct(&a, &shy).await).await;
     a.net.learn(shy.id(), vec![circuit]).await;
     soon("an echo", echo(&a, &shy)).await.unwrap();
     // Nobody punches: the side that would begin does not want it, and refuses when asked.
