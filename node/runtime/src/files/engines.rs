@@ -1,6 +1,7 @@
 //! The engines of a member: moving, notices, mirrors; started when a mesh is entered, closed before the network.
 
 use super::{
+    address::best,
     desk::{Desk, Standing},
     mirror_bind::{MirrorFetcher, MirrorPuller, StateSender},
     post::Post,
@@ -57,12 +58,10 @@ impl LeaseGate for Grants {
 }
 
 impl Engines {
-    /// Where this node is reached best, for a ticket: an address others can use rather than one of this machine.
+    /// Where this node is reached best, for a ticket that anybody may use: from everywhere (an address of its own, or
+    /// through a relay) rather than from its own network only, and that rather than from this machine only.
     pub(super) fn address(&self) -> String {
-        let addrs = self.net.told_addrs();
-        let local = |a: &&String| a.contains("/127.") || a.contains("/::1/") || a.contains("/0.0.0.0/");
-        let best = addrs.iter().find(|a| !local(a)).or_else(|| addrs.first());
-        best.cloned().unwrap_or_default()
+        best(&self.net.told_addrs())
     }
 }
 

@@ -3,6 +3,7 @@
 //! The loop only tells the desk who is there and what the registry says; it never waits for the desk, nor the desk
 //! for it. Must not know jobs, leases or money.
 
+mod address;
 mod counting;
 mod desk;
 mod engines;
