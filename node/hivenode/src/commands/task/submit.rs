@@ -189,17 +189,18 @@ async fn ended(client: &Client, job: &str, task: &str, patience: Duration) -> Re
             tokio::time::sleep(LOOK).await;
             let view = ask(|| client.job(job)).await?;
             if let Some((why, exit)) = patience.look(&view, Instant::now()) {
-                let error = given_up(client, &view, why, exit).await;
-                // Left alone it would start by surprise once a worker comes. A failed stop changes nothing here.
-                let _ = client.job_stop(job).await;
-                return Err::<TaskView, CliError>(error);
+                return Ok::<CliError, CliError>(given_up(client, &view, why, exit).await);
             }
         }
     };
-    tokio::select! {
-        view = ask(|| client.task_wait(task)) => view.map_err(own_fault),
-        error = stuck => error,
-    }
+    let error = tokio::select! {
+        view = ask(|| client.task_wait(task)) => return view.map_err(own_fault),
+        error = stuck => error?,
+    };
+    // Left alone it would start by surprise once a worker comes. A failed stop changes nothing here. Not beside the
+    // waiting above: the stopped task would be its answer.
+    let _ = client.job_stop(job).await;
+    Err(error)
 }
 
 #[cfg(test)]
