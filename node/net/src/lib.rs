@@ -23,6 +23,7 @@ mod handle;
 mod handle_paths;
 mod names;
 mod path;
+mod prefixed;
 mod pulse;
 mod reach;
 mod registry;

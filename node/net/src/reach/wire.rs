@@ -1,18 +1,15 @@
 //! Messages of AutoNAT, version 2 (libp2p specs, `autonat/autonat-v2.md`), as any libp2p program speaks them: protobuf
 //! with a variable-length prefix.
 
+pub(super) use crate::prefixed::{read, write};
 use prost::Message;
 use std::io::{Error, ErrorKind, Result};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A client asks a server to dial it.
 pub(super) const DIAL_REQUEST: &str = "/libp2p/autonat/2/dial-request";
 /// The server proves on the new connection that it has dialed.
 pub(super) const DIAL_BACK: &str = "/libp2p/autonat/2/dial-back";
-/// Largest message, in bytes: a piece of filling of 4096 bytes.
-const MAX_MESSAGE: usize = 4104;
-/// Bytes a length of at most [`MAX_MESSAGE`] takes.
-const MAX_PREFIX: usize = 2;
 /// Fewest and most bytes a server may want to see before it dials an address that is not the client's own, so that it
 /// cannot be used to make much traffic out of little.
 pub(super) const FILLING: std::ops::RangeInclusive<u64> = 30_000..=100_000;
@@ -107,33 +104,6 @@ pub(super) struct Identify {
     pub observed: Vec<u8>,
 }
 
-/// Reads one message and not a byte more.
-pub(super) async fn read<M: Message + Default>(from: &mut (impl AsyncRead + Unpin)) -> Result<M> {
-    let mut len = 0usize;
-    for n in 0..MAX_PREFIX {
-        let byte = from.read_u8().await?;
-        len |= usize::from(byte & 0x7f) << (7 * n);
-        if byte & 0x80 == 0 {
-            if len > MAX_MESSAGE {
-                break;
-            }
-            let mut bytes = vec![0; len];
-            from.read_exact(&mut bytes).await?;
-            return M::decode(bytes.as_slice()).map_err(|e| Error::new(ErrorKind::InvalidData, e));
-        }
-    }
-    Err(Error::new(
-        ErrorKind::InvalidData,
-        "an AutoNAT message over 4104 bytes",
-    ))
-}
-
-/// Writes one message.
-pub(super) async fn write<M: Message>(to: &mut (impl AsyncWrite + Unpin), message: &M) -> Result<()> {
-    to.write_all(&message.encode_length_delimited_to_vec()).await?;
-    to.flush().await
-}
-
 /// Writes one message of a dial-request stream.
 pub(super) async fn say(to: &mut (impl AsyncWrite + Unpin), said: Said) -> Result<()> {
     write(to, &Envelope { said: Some(said) }).await
@@ -151,6 +121,7 @@ pub(super) async fn hear(from: &mut (impl AsyncRead + Unpin)) -> Result<Said> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::prefixed::{MAX_MESSAGE, MAX_PREFIX};
 
     /// The bytes are those of the specification's protobuf, written out by hand.
     #[tokio::test]

@@ -11,7 +11,7 @@ mod splice;
 mod terms;
 mod users;
 mod views;
-pub(crate) mod wire;
+mod wire;
 
 pub(crate) use desk::Desk;
 pub use desk::Relay;

@@ -1,18 +1,13 @@
 //! Messages of the circuit relay protocol, version 2 (libp2p specs, `relay/circuit-v2.md`), as any libp2p program
 //! speaks them: protobuf with a variable-length prefix.
 
+pub(super) use crate::prefixed::{read, write};
 use prost::Message;
-use std::io::{Error, ErrorKind, Result};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// What a client asks a relay.
 pub(super) const HOP: &str = "/libp2p/circuit/relay/0.2.0/hop";
 /// What a relay asks the destination of a circuit.
 pub(super) const STOP: &str = "/libp2p/circuit/relay/0.2.0/stop";
-/// Largest message of either protocol, in bytes.
-const MAX_MESSAGE: usize = 4096;
-/// Bytes a length of at most [`MAX_MESSAGE`] takes.
-const MAX_PREFIX: usize = 2;
 
 /// `HopMessage.Type`.
 pub(super) mod hop {
@@ -94,33 +89,6 @@ pub(super) struct StopMessage {
     pub limit: Option<Limit>,
     #[prost(int32, optional, tag = "4")]
     pub status: Option<i32>,
-}
-
-/// Reads one message and not a byte more: what follows belongs to the circuit.
-pub(crate) async fn read<M: Message + Default>(from: &mut (impl AsyncRead + Unpin)) -> Result<M> {
-    let mut len = 0usize;
-    for n in 0..MAX_PREFIX {
-        let byte = from.read_u8().await?;
-        len |= usize::from(byte & 0x7f) << (7 * n);
-        if byte & 0x80 == 0 {
-            if len > MAX_MESSAGE {
-                break;
-            }
-            let mut bytes = vec![0; len];
-            from.read_exact(&mut bytes).await?;
-            return M::decode(bytes.as_slice()).map_err(|e| Error::new(ErrorKind::InvalidData, e));
-        }
-    }
-    Err(Error::new(
-        ErrorKind::InvalidData,
-        "a relay message over 4096 bytes",
-    ))
-}
-
-/// Writes one message.
-pub(crate) async fn write<M: Message>(to: &mut (impl AsyncWrite + Unpin), message: &M) -> Result<()> {
-    to.write_all(&message.encode_length_delimited_to_vec()).await?;
-    to.flush().await
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use crate::{
     names,
-    relay::wire::{read, write},
+    prefixed::{read, write},
     stream::NetStream,
 };
 use libp2p::Multiaddr;
