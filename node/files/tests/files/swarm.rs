@@ -152,8 +152,7 @@ async fn one_source_costs_about_one_copy_for_four_receivers() {
     }
     let copies = a.files.sent() as f64 / size as f64;
     println!("{copies:.2} copies left the source in {:?}", start.elapsed());
-    // Alone on a machine it is 1.1; where receivers wait for a processor they hear late of each other.
-    assert!(copies <= 2.0, "{copies}");
+    assert!(copies <= 1.5, "{copies}");
     for node in &receivers {
         assert!(std::fs::read(node.path("got")).unwrap() == std::fs::read(&from).unwrap());
     }

@@ -97,6 +97,10 @@ impl Swarm {
                 ask.given |= mask;
             }
         }
+        let more = self.peers.get(&id).is_some_and(|p| p.asks.len() == 1) && self.has_room(&id);
+        if more {
+            self.dirty = true;
+        }
         if over || self.asked.get(&segment).is_some_and(|a| a.len() > 1) {
             self.spare(segment);
             self.dirty = true;

@@ -26,6 +26,8 @@ pub(super) struct Field {
     held: Bits,
     /// Bytes a second of those together.
     held_speed: u64,
+    /// What other fetchers have probably begun with.
+    begun: Bits,
     /// What usable direct peers have, if there are relayed ones too.
     direct: Option<Bits>,
     direct_speed: u64,
@@ -37,6 +39,7 @@ impl Swarm {
         let mut field = Field {
             held: Bits::new(count),
             held_speed: 0,
+            begun: self.begun_by_others(),
             direct: self
                 .peers
                 .values()
@@ -147,7 +150,7 @@ impl Swarm {
     /// partial peers would be too slow with.
     fn of_seeder(&self, id: &NodeId, field: &Field) -> Option<u32> {
         let me = self.rank(&self.config.me)?;
-        let fresh = |w: usize| self.word(id, field, w) & !field.held.word(w);
+        let fresh = |w: usize| self.word(id, field, w) & !field.held.word(w) & !field.begun.word(w);
         let own = self.stretch(me);
         if let Some(found) = self.walk_in(own, &fresh).or_else(|| {
             let run = longest(own, &fresh)?;

@@ -4,7 +4,7 @@
 //! seeder for what another is about to have. The lists may differ for a moment: that costs a few segments twice,
 //! never a segment not at all, since a stretch says what to ask first, not what may be asked.
 
-use super::{Swarm, pace::takes};
+use super::{Swarm, bits::Bits, pace::takes};
 use hive_protocol::{
     file::SEGMENT,
     ids::NodeId,
@@ -31,7 +31,30 @@ pub(super) enum Leave {
     Not,
 }
 
+/// Where a fetcher begins before it knows of others: anywhere, so that those who begin together seldom meet, and
+/// told by its name, so that others leave it that segment.
+pub(super) fn first_of(id: &NodeId, count: u32) -> u32 {
+    let name = id.0.iter().rev().fold(0u64, |n, b| (n << 8 | n >> 56) ^ u64::from(*b));
+    (name % u64::from(count.max(1))) as u32
+}
+
 impl Swarm {
+    /// Segments that others have probably begun with and do not show yet, since they have nothing whole.
+    pub(super) fn begun_by_others(&self) -> Bits {
+        let count = self.content.as_ref().map_or(0, super::content::Content::count);
+        let mut begun = Bits::new(count);
+        for id in self.crew.iter().filter(|id| **id != self.config.me) {
+            let believed = match self.peers.get(id) {
+                Some(p) => p.have.is_empty() && self.is_at_it(id),
+                None => self.is_coming(id),
+            };
+            if believed {
+                begun.set(first_of(id, count), true);
+            }
+        }
+        begun
+    }
+
     /// Works out anew who fetches from whole providers.
     pub(super) fn refresh_crew(&mut self) {
         let mut crew: Vec<NodeId> = self
@@ -83,16 +106,10 @@ impl Swarm {
         let Some(owner) = self.crew.get(rank) else {
             return Leave::Free;
         };
-        let now = self.now;
         let Some(peer) = self.peers.get(owner) else {
-            // Named but not met: it may be on its way, for a while.
-            let fresh = self
-                .named
-                .get(owner)
-                .is_some_and(|n| !n.away && now.since(n.first) < self.config.patience);
-            return if fresh { Leave::Not } else { Leave::Free };
+            return if self.is_coming(owner) { Leave::Not } else { Leave::Free };
         };
-        if !peer.usable(now) || self.patience_ends(owner).is_none_or(|at| at <= now) {
+        if !self.is_at_it(owner) {
             return Leave::Free;
         }
         let stretch = self.stretch(rank);
@@ -112,6 +129,18 @@ impl Swarm {
         } else {
             Leave::Not
         }
+    }
+
+    /// Named but not met: it may be on its way, for a while.
+    fn is_coming(&self, owner: &NodeId) -> bool {
+        let named = self.named.get(owner);
+        named.is_some_and(|n| !n.away && self.now.since(n.first) < self.config.patience)
+    }
+
+    /// Met, and believed to be fetching.
+    fn is_at_it(&self, owner: &NodeId) -> bool {
+        let usable = self.peers.get(owner).is_some_and(|p| p.usable(self.now));
+        usable && self.patience_ends(owner).is_some_and(|at| at > self.now)
     }
 
     /// Until when another fetcher is believed to be at its stretch.

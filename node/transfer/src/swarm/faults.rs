@@ -106,6 +106,7 @@ impl Swarm {
         let (first, tried) = (self.now, Some(self.now));
         if let Some(named) = self.named.get_mut(&id) {
             named.away = true;
+            named.failed = named.failed.saturating_add(1);
         } else if self.is_named(&id) {
             self.named.insert(
                 id,
@@ -113,6 +114,7 @@ impl Swarm {
                     first,
                     tried,
                     away: true,
+                    failed: 1,
                 },
             );
         }

@@ -50,6 +50,8 @@ struct Named {
     tried: Option<Timestamp>,
     /// It could not be reached.
     away: bool,
+    /// Attempts so far that found it away.
+    failed: u32,
 }
 
 /// When to look for more providers.
@@ -182,8 +184,7 @@ impl Swarm {
         }
         let content = Content::new(size);
         let count = content.count();
-        // One who fetches alone begins anywhere, so that fetchers who do not know of each other yet seldom meet.
-        self.walk = (self.hash(0) % u64::from(count)) as u32;
+        self.walk = crew::first_of(&self.config.me, count);
         self.content = Some(content);
         self.heard = self.now;
         for peer in self.peers.values_mut() {

@@ -121,6 +121,8 @@ pub(crate) struct Gain {
     stretch: (u32, u32),
     own: u32,
     at: Timestamp,
+    /// When it last gained a segment of any stretch.
+    grew: Timestamp,
     /// Thousandths of a segment a second; 0 before the first gain.
     milli: u64,
 }
@@ -131,12 +133,16 @@ impl Gain {
             stretch: (0, 0),
             own: 0,
             at: now,
+            grew: now,
             milli: 0,
         }
     }
 
     /// It has `own` segments of its stretch now.
     pub(crate) fn seen(&mut self, now: Timestamp, stretch: (u32, u32), own: u32, grew: bool) {
+        if grew {
+            self.grew = now;
+        }
         if stretch != self.stretch {
             self.stretch = stretch;
             self.own = own;
@@ -159,8 +165,9 @@ impl Gain {
         self.at = now;
     }
 
-    pub(crate) const fn last(&self) -> Timestamp {
-        self.at
+    /// When it last gained anything.
+    pub(crate) fn last(&self) -> Timestamp {
+        self.at.max(self.grew)
     }
 
     /// Thousandths of a segment a second, if it has gained any.

@@ -24,6 +24,10 @@ const FEWEST_GROUPS: u32 = 4;
 const FIRST_GROUPS: u32 = 16;
 /// Bytes a second from which on whole segments are asked of a seeder that others fetch from too.
 const WHOLE_SPEED: u64 = 512 << 10;
+/// A seeder with several fetchers is asked for the next segment so long before the last one is over.
+const AHEAD: Millis = Millis(100);
+/// Answers of a seeder after which its list of fetchers is taken to be whole: those who begin together are on it.
+const KNOWN: u32 = 2;
 /// How soon decisions that rest on others' speed are looked at again.
 pub(super) const AGAIN: Millis = Millis(100);
 
@@ -114,7 +118,9 @@ impl Swarm {
         (groups.min(u64::from(GROUPS_PER_SEGMENT)) as u32).max(FEWEST_GROUPS)
     }
 
-    /// Whether a peer should owe more: one answer to come, and what the line holds.
+    /// Whether a peer should owe more: one answer to come, and what the line holds. Of a seeder with other fetchers
+    /// less, since what it is asked for early is chosen without knowing what they will have by then, and nothing that
+    /// was asked can be taken back from the line.
     pub(super) fn has_room(&self, id: &NodeId) -> bool {
         let Some(peer) = self.peers.get(id) else {
             return false;
@@ -125,7 +131,10 @@ impl Swarm {
             .unwrap_or(0)
             .saturating_mul(peer.rate.delay().0)
             / 1000;
-        let one = u64::from(self.portion(id)) * GROUP;
+        let mut one = u64::from(self.portion(id)) * GROUP;
+        if peer.seeds() && (self.crew.len() > 1 || peer.haves.answers < KNOWN) {
+            one = one.min(self.speed(id).saturating_mul(AHEAD.0) / 1000);
+        }
         peer.asks.len() < MAX_ASKS && self.owed(id) <= one + line.min(self.config.max_flight)
     }
 

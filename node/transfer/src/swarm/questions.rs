@@ -14,7 +14,10 @@ const HAVE_WAIT: Millis = Millis::secs(5);
 const ASK_AGAIN: Millis = Millis::secs(1);
 /// The longest such pause.
 const MAX_ASK_AGAIN: Millis = Millis::secs(10);
-/// A named fetcher that could not be reached is tried again after this.
+/// A named fetcher that could not be reached is tried again after this, doubled each time: who begins just now is
+/// often not known to the hash table yet.
+const MEET_SOON: Millis = Millis(500);
+/// The longest such pause, and the longest that a meeting is waited for.
 const MEET_AGAIN: Millis = Millis::secs(30);
 /// Answers of a seeder after which its fetchers are asked for at leisure: at first most of them change.
 const SOON: u32 = 4;
@@ -217,8 +220,9 @@ impl Swarm {
                 first: now,
                 tried: None,
                 away: false,
+                failed: 0,
             });
-            if room && named.tried.is_none_or(|at| at + MEET_AGAIN <= now) {
+            if room && named.tried.is_none_or(|at| at + named.pause() <= now) {
                 named.tried = Some(now);
                 named.away = false;
                 self.effects.push_back(Effect::Meet { peer: id });
@@ -231,6 +235,15 @@ impl Named {
     /// Whether it is being met.
     fn pending(self, now: Timestamp) -> bool {
         !self.away && self.tried.is_some_and(|at| at + MEET_AGAIN > now)
+    }
+
+    /// Between two attempts to meet it.
+    fn pause(self) -> Millis {
+        if self.away {
+            Millis(MEET_SOON.0 << self.failed.saturating_sub(1).min(8)).min(MEET_AGAIN)
+        } else {
+            MEET_AGAIN
+        }
     }
 }
 

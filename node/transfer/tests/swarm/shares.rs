@@ -41,6 +41,26 @@ fn one_to_four_costs_the_seeder_one_copy() {
 }
 
 #[test]
+fn small_contents_cost_about_one_copy_too() {
+    // Three segments for each: what is asked for before the others are known of weighs most here.
+    for (apart, far, limit) in [(0, 1, 1.25), (5, 1, 1.25), (30, 20, 1.25), (250, 1, 1.6)] {
+        worst(0..20, limit, |seed| {
+            let mut world = World::new(12 * SEGMENT, seed);
+            let seeder = world.node(16 * MB, 16 * MB, far, true);
+            for i in 0..4 {
+                let f = world.node(100 * MB, 100 * MB, far, false);
+                world.nodes[f].hints = vec![(seeder, true)];
+                world.at(apart * i, f, Act::Start);
+            }
+            world.run(60_000);
+            let ideal = world.size * 1000 / (16 * MB) + 3 * apart;
+            assert!(world.took() < ideal * 14 / 10, "{} of {ideal} ms", world.took());
+            world.copies(seeder)
+        });
+    }
+}
+
+#[test]
 fn one_to_eight_costs_the_seeder_one_copy() {
     worst(0..8, 1.10, |seed| {
         let (mut world, seeder) = fan_out(seed, 256, 8, 100 * MB, seed % 3 * 5);

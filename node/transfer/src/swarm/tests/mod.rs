@@ -74,6 +74,11 @@ impl Bench {
     /// A seeder that names these fetchers.
     pub(super) fn seeder(&mut self, n: u8, fetchers: &[u8]) {
         self.up(n, true);
+        self.fetchers(n, fetchers);
+    }
+
+    /// A seeder tells who fetches from it.
+    pub(super) fn fetchers(&mut self, n: u8, fetchers: &[u8]) {
         self.tell(Input::Have {
             peer: id(n),
             whole: true,

@@ -135,6 +135,7 @@ fn in_flight_follows_bandwidth_times_delay() {
     let flight = |delay: u64, per_segment: u64| {
         let mut bench = Bench::of(400 * SEGMENT);
         bench.seeder(1, &[ME]);
+        bench.fetchers(1, &[ME]);
         let mut running: Vec<u32> = bench.asks().iter().map(|a| a.1).collect();
         bench.now += delay;
         for _ in 0..40 {
