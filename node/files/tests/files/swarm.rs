@@ -134,7 +134,7 @@ async fn one_source_costs_about_one_copy_for_four_receivers() {
     let dir = tempfile::tempdir().unwrap();
     let a = slow(155, &dir.path().join("a"), 16 * MB).await;
     let from = a.path("file");
-    let size = 48 << 20;
+    let size = 80 << 20;
     std::fs::write(&from, noise(3, size)).unwrap();
     let root = share(&a, &from).await;
     let mut receivers = Vec::new();

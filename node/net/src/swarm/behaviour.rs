@@ -1,6 +1,11 @@
 //! The behaviours of a node and the bounds each is given.
 
-use super::{doors::Doors, gated::Gated, on_heap::OnHeap, streams::Streams};
+use super::{
+    doors::Doors,
+    gated::{Gated, Hears},
+    on_heap::OnHeap,
+    streams::Streams,
+};
 use crate::{config::Config, error::NetError, event::Topic, handle::Shared};
 use hive_protocol::ids::NetworkId;
 use libp2p::{
@@ -126,9 +131,9 @@ impl Behaviour {
                     .with_interval(PING_EVERY)
                     .with_timeout(PING_TIMEOUT),
             ),
-            kad: Gated::new(kad(config, me)?),
+            kad: Gated::new(kad(config, me)?, Hears::AtOnce),
             relay,
-            gossip: Gated::new(gossip(config.network, key)?),
+            gossip: Gated::new(gossip(config.network, key)?, Hears::OnceAdmitted),
         }))
     }
 }

@@ -48,3 +48,30 @@ async fn a_provider_is_found_through_another() {
     let nobody = nodes[3].net.providers(BlobHash::of(b"nothing")).await;
     assert_eq!(nobody.unwrap(), []);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_seek_each_other_at_the_same_time_find_each_other() {
+    // What one asks another that it is just being connected to waits for the gate, not for another connection: an
+    // ask that is lost is given up after ten seconds.
+    let nodes = star(210, 7).await;
+    let mut finds = tokio::task::JoinSet::new();
+    for asker in &nodes {
+        for sought in nodes.iter().map(|n| n.id()).filter(|n| *n != asker.id()) {
+            let net = asker.net.clone();
+            finds.spawn(async move {
+                while net.find_node(sought).await.is_err() {
+                    // paced: the others hear of a newcomer a moment later
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                }
+            });
+        }
+    }
+    let all = async {
+        while let Some(found) = finds.join_next().await {
+            found.unwrap()
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(8), all)
+        .await
+        .expect("everybody was found before anything could have been given up");
+}

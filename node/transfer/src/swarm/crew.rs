@@ -34,7 +34,10 @@ pub(super) enum Leave {
 /// Where a fetcher begins before it knows of others: anywhere, so that those who begin together seldom meet, and
 /// told by its name, so that others leave it that segment.
 pub(super) fn first_of(id: &NodeId, count: u32) -> u32 {
-    let name = id.0.iter().rev().fold(0u64, |n, b| (n << 8 | n >> 56) ^ u64::from(*b));
+    let name =
+        id.0.iter()
+            .rev()
+            .fold(0u64, |n, b| (n << 8 | n >> 56) ^ u64::from(*b));
     (name % u64::from(count.max(1))) as u32
 }
 
@@ -107,7 +110,11 @@ impl Swarm {
             return Leave::Free;
         };
         let Some(peer) = self.peers.get(owner) else {
-            return if self.is_coming(owner) { Leave::Not } else { Leave::Free };
+            return if self.is_coming(owner) {
+                Leave::Not
+            } else {
+                Leave::Free
+            };
         };
         if !self.is_at_it(owner) {
             return Leave::Free;
