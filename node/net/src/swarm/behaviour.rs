@@ -157,6 +157,9 @@ fn kad(config: &Config, me: PeerId) -> Result<Kad, NetError> {
     );
     let mut c = kad::Config::new(kad_protocol(config.network)?);
     c.set_query_timeout(QUERY_TIMEOUT)
+        // As many paths as PARALLEL, none of which asks a node that another has asked (S/Kademlia): one liar cannot
+        // lead all of a query astray.
+        .disjoint_query_paths(true)
         .set_record_filtering(kad::StoreInserts::FilterBoth)
         // Only members that answer queries enter the table: on_identify.rs.
         .set_kbucket_inserts(kad::BucketInserts::Manual)

@@ -43,6 +43,11 @@ const CONNECTION_EVENTS: usize = 16;
 /// A connection stands, encrypted and multiplexed, within this time after its first packet.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A QUIC handshake begun by another stands within this time after its first packet. Until it does, its address may be
+/// somebody else's. The first flight and what is sent again after one second stay below three times what came; what
+/// would be sent again after three would not (quinn sends a packet whole that begins within the bound).
+const QUIC_GREETING: Duration = Duration::from_millis(2900);
+
 /// Bytes the system keeps ready to be sent: more would only stand before a frame of control that comes after them.
 const TCP_UNSENT: u32 = 128 << 10;
 
@@ -101,8 +106,9 @@ pub(crate) fn direct(used: Transports, key: &Keypair) -> Result<Base, NetError> 
             .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
     });
     let quic = used.quic.then(|| {
-        quic::tokio::Transport::new(quic_config(key))
-            .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
+        let quic = quic::tokio::Transport::new(quic_config(key))
+            .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+        TransportTimeout::with_ingoing_timeout(quic, QUIC_GREETING)
     });
     let tcp = tcp.map_or_else(OptionalTransport::none, OptionalTransport::some);
     let quic = quic.map_or_else(OptionalTransport::none, OptionalTransport::some);
