@@ -118,6 +118,9 @@ pub struct Gossip {
     /// Earlier nodes that each node dials.
     #[arg(long, default_value_t = 5)]
     pub degree: usize,
+    /// Milliseconds that bytes take from a node to the next one (TCP only). Without them all time is the processor's.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1000))]
+    pub delay: u64,
     #[arg(long)]
     pub kind: Option<Kind>,
     #[arg(long, default_value = "tcp")]

@@ -131,6 +131,7 @@ pub async fn run(args: &args::Churn) -> Result<bool, Fail> {
         nodes: args.nodes,
         degree: args.degree,
         serves: true,
+        delay: Duration::ZERO,
     };
     let mut dice = Dice::new(3);
     let heard = Heard::default();

@@ -135,6 +135,7 @@ async fn one(args: &args::Gossip, kind: Kind) -> Result<Outcome, Fail> {
         nodes: args.nodes,
         degree: args.degree,
         serves: false,
+        delay: Duration::from_millis(args.delay),
     };
     let nodes = mesh::build(&plan, &mut dice, |_| Some(log.ear())).await?;
     tokio::time::sleep(FORMING).await;

@@ -49,6 +49,7 @@ pub async fn run(args: &args::Kad) -> Result<bool, Fail> {
         nodes: args.nodes,
         degree: args.degree,
         serves: true,
+        delay: Duration::ZERO,
     };
     let mut dice = Dice::new(2);
     let nodes = mesh::build(&plan, &mut dice, |_| None).await?;

@@ -17,6 +17,7 @@ mod node;
 mod plain;
 mod process;
 mod storm;
+mod wire;
 
 use clap::Parser;
 

@@ -4,8 +4,10 @@ use crate::{
     Fail,
     args::{Carrier, Kind},
     node::{Ear, Make, Node},
+    wire,
 };
 use futures::{StreamExt, stream};
+use std::time::Duration;
 
 /// Dials under way at a time while a mesh is built.
 const DIALS: usize = 16;
@@ -49,6 +51,8 @@ pub struct Plan {
     pub degree: usize,
     /// Whether all serve the hash table.
     pub serves: bool,
+    /// How long bytes are under way from one node to the next.
+    pub delay: Duration,
 }
 
 /// Builds a connected mesh: every node dials some of those before it.
@@ -68,6 +72,15 @@ pub async fn build(
         };
         nodes.push(Node::start(plan.kind, make).await?);
     }
+    let mut addrs = Vec::new();
+    for node in &nodes {
+        let addr = node.addr().unwrap_or_default();
+        addrs.push(if plan.delay.is_zero() {
+            addr
+        } else {
+            wire::delayed(&addr, plan.delay).await?
+        });
+    }
     let mut pairs = Vec::new();
     for n in 1..nodes.len() {
         pairs.extend(
@@ -78,12 +91,9 @@ pub async fn build(
     }
     let dials = pairs
         .into_iter()
-        .filter_map(|(n, other)| Some((nodes.get(n)?, nodes.get(other)?)));
+        .filter_map(|(n, other)| Some((nodes.get(n)?, nodes.get(other)?, addrs.get(other)?)));
     let failed: Vec<String> = stream::iter(dials)
-        .map(|(from, to)| async move {
-            let addr = to.addr().unwrap_or_default();
-            from.join(&to.id(), &addr).await.err()
-        })
+        .map(|(from, to, addr)| async move { from.join(&to.id(), addr).await.err() })
         .buffer_unordered(DIALS)
         .filter_map(std::future::ready)
         .collect()
