@@ -26,15 +26,25 @@ impl Guard {
             direct: (!direct).then(BTreeSet::new),
         }
     }
+
+    /// From now on these are kept, and no others.
+    pub(super) fn protect(&mut self, nodes: Vec<NodeId>) {
+        self.protected = nodes.into_iter().take(MAX_PROTECTED).collect();
+    }
+
+    /// Whether a node is kept whatever happens.
+    pub(super) fn is_protected(&self, node: &NodeId) -> bool {
+        self.protected.contains(node)
+    }
 }
 
 impl Node {
     pub(super) fn protect(&mut self, nodes: Vec<NodeId>) {
-        self.guard.protected = nodes.into_iter().take(MAX_PROTECTED).collect();
+        self.guard.protect(nodes);
     }
 
     pub(super) fn is_protected(&self, node: &NodeId) -> bool {
-        self.guard.protected.contains(node)
+        self.guard.is_protected(node)
     }
 
     pub(super) fn allow_direct(&mut self, nodes: Vec<NodeId>) {

@@ -1,9 +1,7 @@
 //! Deadlines: the gate, strangers, duplicate connections, more connections than comfortable.
 
-use super::Node;
-use crate::{counters::count, names};
-use hive_protocol::ids::NodeId;
-use libp2p::PeerId;
+use super::{Node, room::Kept};
+use crate::counters::count;
 use std::{collections::BTreeSet, time::Instant};
 
 impl Node {
@@ -30,11 +28,12 @@ impl Node {
         self.sweep_bulk(now);
         let mut idle = self.table.idle_strangers(now);
         let busy = self.shared.bulk.kept();
-        let keep = |p: &PeerId| {
-            let kept = |node: NodeId| busy.contains(&node) || self.is_protected(&node);
-            neighbours.contains(p) || names::node_id(p).is_some_and(kept)
+        let kept = Kept {
+            neighbours: &neighbours,
+            busy: &busy,
+            guard: &self.guard,
         };
-        idle.extend(self.table.surplus(now, self.comfortable, keep));
+        idle.extend(self.table.surplus(now, self.comfortable, &kept));
         for peer in idle {
             count(&self.shared.tally.connections_idle_closed);
             // An error means that it is gone already.

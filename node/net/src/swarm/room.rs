@@ -4,15 +4,36 @@
 //! stay longest, the address block with the most members gives way first, and in it whoever came last. What an
 //! attacker adds goes before what was there.
 
-use super::{doors::Block, table::Table};
+use super::{
+    doors::Block,
+    guard::Guard,
+    table::{Peer, Table},
+};
+use hive_protocol::ids::NodeId;
 use libp2p::PeerId;
 use std::{
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
     time::{Duration, Instant},
 };
 
 /// A member's connection must have been there this long before it counts as idle.
 const MEMBER_IDLE: Duration = Duration::from_secs(60);
+
+/// Who stays however many connections there are and however idle it is.
+pub(super) struct Kept<'a> {
+    /// Neighbours that gossip is passed on to.
+    pub neighbours: &'a BTreeSet<PeerId>,
+    /// Nodes whose connections carry something that no stream of the mesh shows.
+    pub busy: &'a BTreeSet<NodeId>,
+    /// Those the owner protects: authorities, relays, anchors.
+    pub guard: &'a Guard,
+}
+
+impl Kept<'_> {
+    fn keeps(&self, id: &PeerId, peer: &Peer) -> bool {
+        self.neighbours.contains(id) || self.busy.contains(&peer.node) || self.guard.is_protected(&peer.node)
+    }
+}
 
 /// An idle member.
 #[derive(Debug, Clone)]
@@ -27,20 +48,15 @@ struct Idle {
 }
 
 impl Table {
-    /// Members to let go because there are more connections than comfortable: idle, not in `keep`.
-    pub(crate) fn surplus(
-        &self,
-        now: Instant,
-        comfortable: usize,
-        keep: impl Fn(&PeerId) -> bool,
-    ) -> Vec<PeerId> {
+    /// Members to let go because there are more connections than comfortable: idle, and not kept.
+    pub(super) fn surplus(&self, now: Instant, comfortable: usize, kept: &Kept<'_>) -> Vec<PeerId> {
         let excess = self.iter().count().saturating_sub(comfortable);
         if excess == 0 {
             return Vec::new();
         }
         let idle = self
             .iter()
-            .filter(|(id, peer)| peer.is_member() && peer.streams() == 0 && !keep(id))
+            .filter(|(id, peer)| peer.is_member() && peer.streams() == 0 && !kept.keeps(id, peer))
             .filter_map(|(id, peer)| {
                 let best = self.preferred(id)?;
                 Some(Idle {
@@ -91,8 +107,64 @@ fn from_the_fullest(idle: Vec<Idle>, count: usize) -> Vec<PeerId> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use std::time::Duration;
+    #![allow(clippy::unwrap_used)]
+    use super::{
+        super::table::{Stage, tests::connection},
+        *,
+    };
+    use crate::names;
+    use hive_protocol::keys::SecretKey;
+
+    /// A table of so many idle members that all dialed this node, and their nodes.
+    fn members(count: u8, since: Instant) -> (Table, Vec<(PeerId, NodeId)>) {
+        let mut table = Table::new(NodeId([0; 32]));
+        let mut all = Vec::new();
+        for n in 1..=count {
+            let node = NodeId(SecretKey::from_seed(&[n; 32]).public());
+            let id = names::peer_id(node).unwrap();
+            table.add(id, node, connection(usize::from(n), false, since));
+            table.get_mut(&id).unwrap().stage = Stage::Member;
+            all.push((id, node));
+        }
+        (table, all)
+    }
+
+    #[test]
+    fn who_is_protected_a_neighbour_or_busy_stays_when_all_others_go() {
+        let began = Instant::now();
+        let now = began + MEMBER_IDLE;
+        let (table, all) = members(20, began);
+        let mut guard = Guard::new(true);
+        let gone = |guard: &Guard, neighbours: &BTreeSet<PeerId>, busy: &BTreeSet<NodeId>| {
+            let kept = Kept {
+                neighbours,
+                busy,
+                guard,
+            };
+            BTreeSet::from_iter(table.surplus(now, 0, &kept))
+        };
+        assert_eq!(
+            gone(&guard, &BTreeSet::new(), &BTreeSet::new()).len(),
+            20,
+            "nobody is kept"
+        );
+        let [authority, neighbour, busy] = [all[0], all[7], all[19]];
+        guard.protect(vec![authority.1]);
+        let neighbours = BTreeSet::from([neighbour.0]);
+        let busy_nodes = BTreeSet::from([busy.1]);
+        let left = gone(&guard, &neighbours, &busy_nodes);
+        assert_eq!(left.len(), 17);
+        for (kept, why) in [
+            (authority, "protected"),
+            (neighbour, "a neighbour"),
+            (busy, "busy"),
+        ] {
+            assert!(!left.contains(&kept.0), "{why}, and was let go");
+        }
+        // Whom the owner protects no longer goes like any other.
+        guard.protect(Vec::new());
+        assert!(gone(&guard, &BTreeSet::new(), &BTreeSet::new()).contains(&authority.0));
+    }
 
     fn idle(block: u8, age: u64, ours: bool, now: Instant) -> Idle {
         Idle {

@@ -317,14 +317,15 @@ pub(crate) fn is_loopback(addr: &Multiaddr) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
     const SMALL: NodeId = NodeId([1; 32]);
     const LARGE: NodeId = NodeId([2; 32]);
 
-    fn connection(n: usize, dialer: bool, since: Instant) -> Connection {
+    /// A connection as it is when it is new.
+    pub(in crate::swarm) fn connection(n: usize, dialer: bool, since: Instant) -> Connection {
         Connection {
             id: ConnectionId::new_unchecked(n),
             addr: "/ip4/127.0.0.1/tcp/1".parse().unwrap(),
