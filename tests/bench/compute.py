@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Figures of task throughput and latency, side by side with Ray, on loopback, in one run.
 
-    cargo build --release
+    cargo build --release && cargo bench -p hivenode -p hive-executor --bench bare_pool --no-run
     python3 -m venv /tmp/venv && /tmp/venv/bin/pip install -r tests/bench/requirements.txt
-    /tmp/venv/bin/python tests/bench/compute.py [--rounds 3] [--bin target/release/hivenode] [--json FILE]
+    /tmp/venv/bin/python tests/bench/compute.py [--rounds 3] [--bin target/release/hivenode] [--json FILE] [--pool PATH]
 
 A mesh of separate processes (one authority, two workers of one core each, one client) and a Ray of two
 one-core workers take turns, round by round; medians are printed as a Markdown table. Nothing is asserted:
-machines are noisy, ratios of one run are what counts.
+machines are noisy, ratios of one run are what counts. `--pool` is the program that the second command has built (cargo
+names it); without it the row of the batch says so. A cold try needs a module of its own: 20 in each round.
 """
 import argparse, http.client, json, os, shutil, signal, socket, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
@@ -87,6 +88,15 @@ class Mesh:
             times.append((time.perf_counter() - began) * 1000)
         return statistics.median(times)
 
+    def first_tile(self):
+        """From the start of the built binary to the first tile of a small demo, in ms, as the demo itself says."""
+        picture = self.home / "demo.png"
+        args = [self.bin, "--json", "demo", "--size", "160x90", "--samples", "4", "--out", str(picture)]
+        done = subprocess.run(args, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise SystemExit(f"demo: {done.stderr[-2000:]}")
+        return json.loads(done.stdout.splitlines()[-1])["demo"]["first_tile_ms"]
+
     def call(self, method, path, body=None):
         """One call of the client daemon's local API."""
         connection = http.client.HTTPConnection("localhost")
@@ -157,7 +167,7 @@ def main():
     parser.add_argument("--spin", type=int, default=65, help="rounds of spin.wasm that make about 50 ms")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    ours, rays, colds, batches, pools = [], [], [], [], []
+    ours, rays, colds, tiles, batches, pools = [], [], [], [], [], []
     mesh = Mesh(args.bin)
     try:
         time.sleep(args.idle)
@@ -165,6 +175,7 @@ def main():
         for _ in range(args.rounds):
             ours.append(mesh.bench(args.tasks, args.tries))
             colds.append(mesh.cold(20))
+            tiles += [mesh.first_tile() for _ in range(3)]
             if args.pool:
                 mesh.batch(4, args.spin)  # the module is compiled on both workers then
                 batches.append(mesh.batch(200, args.spin))
@@ -181,7 +192,10 @@ def main():
         ("one task, cold, p50, ms (CLI process included)", statistics.median(colds), float("nan"), "{:.1f}"),
         (f"idle worker after {args.idle} s, all processes, MiB", memory, float("nan"), "{:.1f}"),
     ]
-    if pools:
+    rows.append((f"first tile of the demo, ms (median of {len(tiles)}; {min(tiles)}-{max(tiles)})", statistics.median(tiles), float("nan"), "{:.0f}"))
+    if not pools:
+        print("the batch against a bare pool was not measured: no --pool", file=sys.stderr)
+    else:
         share = statistics.median(p / b for p, b in zip(pools, batches))
         rows.append((f"200 tasks of {statistics.median(pools) * 10:.0f} ms, share of a bare two-thread pool", share * 100, float("nan"), "{:.1f} %"))
     print(f"medians of {args.rounds} rounds\n\n| figure | hivenode | Ray | ratio |\n|---|---|---|---|")
@@ -190,7 +204,7 @@ def main():
         ratio = f"{us / them:.2f}" if known else ""
         print(f"| {what} | {form.format(us)} | {form.format(them) if known else '–'} | {ratio} |")
     if args.json:
-        args.json.write_text(json.dumps(dict(ours=ours, ray=rays, cold_ms=colds, idle_mib=memory, batch_s=batches, pool_s=pools), indent=1))
+        args.json.write_text(json.dumps(dict(ours=ours, ray=rays, cold_ms=colds, first_tile_ms=tiles, idle_mib=memory, batch_s=batches, pool_s=pools), indent=1))
 
 
 main()
