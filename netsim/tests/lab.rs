@@ -27,7 +27,7 @@ fn behaviour(mapping: Mapping, filtering: Filtering) -> Behaviour {
 }
 
 #[test]
-#[ignore = "needs root, iproute2 and nftables"]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p netsim --test lab -- --ignored"]
 fn every_kind_is_as_claimed() {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_netsim"))
         .args(["nat", "kinds"])
@@ -43,7 +43,7 @@ fn every_kind_is_as_claimed() {
 }
 
 #[test]
-#[ignore = "needs root, iproute2 and nftables"]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p netsim --test lab -- --ignored"]
 fn of_two_nats_in_a_row_the_stricter_one_shows() {
     let lab = raise(
         "hvt",
@@ -68,7 +68,7 @@ fn of_two_nats_in_a_row_the_stricter_one_shows() {
 }
 
 #[test]
-#[ignore = "needs root, iproute2 and nftables"]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p netsim --test lab -- --ignored"]
 fn several_hosts_behind_one_cone_are_each_reached() {
     let lab = raise(
         "hvs",
@@ -86,7 +86,7 @@ fn several_hosts_behind_one_cone_are_each_reached() {
 
 /// A server and a client that both send over UDP, without any program in between, get what the table says.
 #[test]
-#[ignore = "needs root, iproute2 and nftables"]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p netsim --test lab -- --ignored"]
 fn packets_get_through_where_theory_says_so() {
     use NatKind::*;
     let pairs = [
@@ -115,7 +115,7 @@ fn packets_get_through_where_theory_says_so() {
 }
 
 #[test]
-#[ignore = "needs root, iproute2 and nftables"]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p netsim --test lab -- --ignored"]
 fn a_host_can_move_and_a_laboratory_leaves_nothing_behind() {
     let mut lab = raise(
         "hvm",
@@ -150,7 +150,7 @@ fn a_host_can_move_and_a_laboratory_leaves_nothing_behind() {
 }
 
 #[test]
-#[ignore = "needs root, iproute2 and nftables"]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p netsim --test lab -- --ignored"]
 fn a_router_that_reboots_forgets() {
     let lab = raise(
         "hvr",
@@ -194,7 +194,7 @@ fn a_router_that_reboots_forgets() {
 }
 
 #[test]
-#[ignore = "needs root, iproute2 and nftables"]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p netsim --test lab -- --ignored"]
 fn ipv6_goes_down_to_every_host_and_firewalls_keep_strangers_out() {
     let lab = raise(
         "hvi",
@@ -231,7 +231,7 @@ fn ipv6_goes_down_to_every_host_and_firewalls_keep_strangers_out() {
 }
 
 #[test]
-#[ignore = "needs root, iproute2, nftables and /dev/net/tun"]
+#[ignore = "needs root, iproute2, nftables, /dev/net/tun: cargo test -p netsim --test lab -- --ignored"]
 fn a_cable_delays_and_loses_as_it_is_told() {
     let lab = raise(
         "hvc",
@@ -280,7 +280,7 @@ fn a_cable_delays_and_loses_as_it_is_told() {
 }
 
 #[test]
-#[ignore = "needs root, iproute2 and nftables"]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p netsim --test lab -- --ignored"]
 fn a_capture_holds_what_went_over_the_wire() {
     let lab = raise("hvw", "net wan 203.0.113.0/24\nhost relay wan\nhost a wan");
     let file = std::env::temp_dir().join(format!("hvw{}.pcap", std::process::id()));
@@ -311,7 +311,7 @@ fn a_capture_holds_what_went_over_the_wire() {
 }
 
 #[test]
-#[ignore = "needs root, iproute2 and nftables"]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p netsim --test lab -- --ignored"]
 fn the_ports_of_a_counting_router_can_be_foreseen_and_those_of_a_symmetric_one_cannot() {
     let steps = |kind: NatKind| {
         let lab = raise("hvn", &Plan::pair_text(kind, NatKind::Open));

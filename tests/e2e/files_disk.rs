@@ -82,7 +82,7 @@ fn full(view: &Value) -> bool {
 }
 
 #[test]
-#[ignore = "needs root: mounts a tmpfs"]
+#[ignore = "needs root, mounts a tmpfs: cargo test -p hivenode --test e2e -- --ignored"]
 fn a_destination_that_fills_up_is_waited_for_and_nothing_is_fetched_twice() {
     let disk = Small::mount(64);
     let mut mesh = Mesh::with(1, slow);
@@ -149,7 +149,7 @@ fn a_destination_that_fills_up_is_waited_for_and_nothing_is_fetched_twice() {
 }
 
 #[test]
-#[ignore = "needs root: mounts a tmpfs"]
+#[ignore = "needs root, mounts a tmpfs: cargo test -p hivenode --test e2e -- --ignored"]
 fn a_data_folder_that_fills_up_loses_nothing() {
     let disk = Small::mount(96);
     let mut mesh = Mesh::with(1, |mut node| {

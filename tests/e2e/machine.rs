@@ -147,7 +147,7 @@ impl Drop for Tmpfs {
 }
 
 #[test]
-#[ignore = "needs root: sudo -E cargo test -p hivenode --test e2e -- --ignored"]
+#[ignore = "needs root: cargo test -p hivenode --test e2e -- --ignored"]
 fn a_worker_on_a_full_disk_fails_the_task_by_name_and_goes_on() {
     let home = home();
     let place = home.path().join("small");

@@ -95,7 +95,7 @@ fn slow(node: Node) -> Node {
 }
 
 #[test]
-#[ignore = "needs root, iproute2 and nftables"]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p hivenode --test e2e -- --ignored"]
 fn routers_that_reboot_cost_neither_transfer_nor_log_nor_lease() {
     let plan = Plan::pair_text(NatKind::PortRestricted, NatKind::PortRestricted);
     let mesh = NatMesh::raise(&plan, slow);
@@ -113,7 +113,7 @@ fn routers_that_reboot_cost_neither_transfer_nor_log_nor_lease() {
 }
 
 #[test]
-#[ignore = "needs root, iproute2 and nftables"]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p hivenode --test e2e -- --ignored"]
 fn a_host_that_changes_networks_goes_on_with_its_work() {
     let plan = format!(
         "{}router cell symmetric wan mobile 10.64.0.0/24\n",
@@ -130,7 +130,7 @@ fn a_host_that_changes_networks_goes_on_with_its_work() {
 }
 
 #[test]
-#[ignore = "needs root, iproute2 and nftables"]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p hivenode --test e2e -- --ignored"]
 fn a_direct_path_that_is_lost_falls_back_to_a_relay_and_comes_back() {
     let plan = Plan::pair_text(NatKind::PortRestricted, NatKind::PortRestricted);
     let mesh = NatMesh::raise(&plan, slow);

@@ -101,7 +101,7 @@ fn through(mesh: &mut NatMesh, happens: impl FnOnce(&mut NatMesh, &str)) {
 }
 
 #[test]
-#[ignore = "needs root, iproute2 and nftables"]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p hivenode --test e2e -- --ignored"]
 fn twenty_transfers_outlive_the_restart_of_their_only_relay() {
     let plan = Plan::pair_text(NatKind::Symmetric, NatKind::Symmetric);
     let mut mesh = NatMesh::raise(&plan, settled(false));
@@ -113,7 +113,7 @@ fn twenty_transfers_outlive_the_restart_of_their_only_relay() {
 }
 
 #[test]
-#[ignore = "needs root, iproute2 and nftables"]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p hivenode --test e2e -- --ignored"]
 fn twenty_transfers_go_on_through_another_relay_when_theirs_dies() {
     let plan = Plan::pair_text(NatKind::Symmetric, NatKind::Symmetric);
     let mut mesh = NatMesh::raise(&plan, settled(true));
@@ -129,7 +129,7 @@ const LINK: f64 = 100e6;
 const SHARE: f64 = 0.5;
 
 #[test]
-#[ignore = "needs root, iproute2 and nftables"]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p hivenode --test e2e -- --ignored"]
 fn a_relayed_transfer_fills_a_shaped_link() {
     let plan = "net wan 203.0.113.0/24
          host relay wan

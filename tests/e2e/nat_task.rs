@@ -9,7 +9,7 @@ use hive_natlab::{NatKind, Plan};
 use std::fs;
 
 #[test]
-#[ignore = "needs root, iproute2 and nftables"]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p hivenode --test e2e -- --ignored"]
 fn a_task_from_behind_a_symmetric_nat_runs_on_a_worker_behind_another_and_its_files_arrive() {
     let plan = Plan::pair_text(NatKind::Symmetric, NatKind::Symmetric);
     let mesh = NatMesh::raise(&plan, |node| node);

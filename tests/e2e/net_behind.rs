@@ -31,7 +31,7 @@ fn checked(node: &Node, name: &str, verdict: &str, word: &str) -> Value {
 }
 
 #[test]
-#[ignore = "needs root, iproute2 and nftables"]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p hivenode --test e2e -- --ignored"]
 fn the_check_knows_the_routers_and_the_paths_name_the_relay() {
     let plan = Plan::pair_text(NatKind::PortRestricted, NatKind::Symmetric);
     let mesh = NatMesh::raise(&plan, |node| node);
@@ -72,7 +72,7 @@ fn the_check_knows_the_routers_and_the_paths_name_the_relay() {
 }
 
 #[test]
-#[ignore = "needs root, iproute2 and nftables"]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p hivenode --test e2e -- --ignored"]
 fn blocked_udp_is_said_and_everything_goes_over_tcp() {
     let plan = Plan::pair_text(NatKind::UdpBlocked, NatKind::Open);
     let mesh = NatMesh::raise(&plan, |node| node);

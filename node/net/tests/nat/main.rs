@@ -163,7 +163,7 @@ fn outside() -> Runtime {
 }
 
 #[test]
-#[ignore = "needs root, iproute2 and nftables"]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p hive-net --test nat -- --ignored"]
 fn a_full_cone_lets_strangers_in() {
     let mut rig = Rig::new("hnf", "full-cone", |_| {});
     outside().block_on(tested(&mut rig, true, true));
@@ -172,7 +172,7 @@ fn a_full_cone_lets_strangers_in() {
 
 /// The trap: the helper's dial back gets in, and yet nobody else would.
 #[test]
-#[ignore = "needs root, iproute2 and nftables"]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p hive-net --test nat -- --ignored"]
 fn an_address_restricted_router_is_not_taken_for_an_open_one() {
     let mut rig = Rig::new("hna", "address-restricted", |_| {});
     outside().block_on(tested(&mut rig, true, false));
@@ -180,7 +180,7 @@ fn an_address_restricted_router_is_not_taken_for_an_open_one() {
 }
 
 #[test]
-#[ignore = "needs root, iproute2 and nftables"]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p hive-net --test nat -- --ignored"]
 fn stricter_routers_let_nobody_in() {
     for (name, kind) in [("hnp", "port-restricted"), ("hns", "symmetric")] {
         let mut rig = Rig::new(name, kind, |_| {});
@@ -191,7 +191,7 @@ fn stricter_routers_let_nobody_in() {
 
 /// A router of our own that speaks UPnP, with real rules behind it.
 #[test]
-#[ignore = "needs root, iproute2 and nftables"]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p hive-net --test nat -- --ignored"]
 fn a_port_opened_by_upnp_lets_strangers_in() {
     let lab = raise("hnu", "port-restricted");
     igd::serve(&lab, "home", "192.168.1.1".parse().unwrap());
