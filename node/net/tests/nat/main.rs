@@ -1,5 +1,5 @@
 //! What nodes behind real routers find out about how they can be reached. Needs root, `ip` and `nft`:
-//! `cargo test -p hive-net --test nat -- --ignored --test-threads 1`.
+//! `cargo test -p hive-net --test nat -- --ignored`. One laboratory stands at a time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod igd;
@@ -10,7 +10,17 @@ mod mesh;
 use hive_natlab::{Lab, Plan};
 use hive_net::{Config, ListenAddrs, Mapper, NetEvent};
 use mesh::{TestNode, member_with, until};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::runtime::{Builder, Runtime};
+
+/// Held by the test that has its laboratory up: side by side they would take the time from each other that the nodes
+/// inside wait for.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    // A test that has failed leaves nothing behind that another one looks at.
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 const PORT: u16 = 4001;
 
@@ -165,6 +175,7 @@ fn outside() -> Runtime {
 #[test]
 #[ignore = "needs root, iproute2 and nftables: cargo test -p hive-net --test nat -- --ignored"]
 fn a_full_cone_lets_strangers_in() {
+    let _alone = alone();
     let mut rig = Rig::new("hnf", "full-cone", |_| {});
     outside().block_on(tested(&mut rig, true, true));
     rig.end();
@@ -174,6 +185,7 @@ fn a_full_cone_lets_strangers_in() {
 #[test]
 #[ignore = "needs root, iproute2 and nftables: cargo test -p hive-net --test nat -- --ignored"]
 fn an_address_restricted_router_is_not_taken_for_an_open_one() {
+    let _alone = alone();
     let mut rig = Rig::new("hna", "address-restricted", |_| {});
     outside().block_on(tested(&mut rig, true, false));
     rig.end();
@@ -182,6 +194,7 @@ fn an_address_restricted_router_is_not_taken_for_an_open_one() {
 #[test]
 #[ignore = "needs root, iproute2 and nftables: cargo test -p hive-net --test nat -- --ignored"]
 fn stricter_routers_let_nobody_in() {
+    let _alone = alone();
     for (name, kind) in [("hnp", "port-restricted"), ("hns", "symmetric")] {
         let mut rig = Rig::new(name, kind, |_| {});
         outside().block_on(tested(&mut rig, false, false));
@@ -193,6 +206,7 @@ fn stricter_routers_let_nobody_in() {
 #[test]
 #[ignore = "needs root, iproute2 and nftables: cargo test -p hive-net --test nat -- --ignored"]
 fn a_port_opened_by_upnp_lets_strangers_in() {
+    let _alone = alone();
     let lab = raise("hnu", "port-restricted");
     igd::serve(&lab, "home", "192.168.1.1".parse().unwrap());
     let helper = Guest::start(&lab, "helper", 1, |_| {});

@@ -3,6 +3,8 @@
 use crate::mesh::{TestNode, member, member_with, secret, soon, until};
 use hive_net::{Config, ListenAddrs, NetEvent, Tester, Transport, Transports};
 use hive_protocol::ids::NodeId;
+use prost::Message;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn at(ip: &'static str) -> impl FnOnce(&mut Config) {
     move |config| {
@@ -290,4 +292,102 @@ async fn a_visitor_from_where_nothing_was_sent_shows_that_the_door_is_open() {
         .await;
     assert_eq!(by, NodeId(secret(211).public()));
     assert_eq!(addr, Some(wanted));
+}
+
+/// What goes over AutoNAT's stream of requests: one of these at a time.
+#[derive(Clone, PartialEq, Message)]
+struct Envelope {
+    #[prost(message, optional, tag = "1")]
+    dial: Option<DialMe>,
+    #[prost(message, optional, tag = "2")]
+    done: Option<Done>,
+    #[prost(message, optional, tag = "3")]
+    fill: Option<Fill>,
+    #[prost(message, optional, tag = "4")]
+    filling: Option<Filling>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct DialMe {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    addrs: Vec<Vec<u8>>,
+    #[prost(fixed64, tag = "2")]
+    nonce: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Done {
+    #[prost(int32, tag = "1")]
+    status: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Fill {
+    #[prost(uint64, tag = "2")]
+    bytes: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Filling {
+    #[prost(bytes = "vec", tag = "1")]
+    data: Vec<u8>,
+}
+
+async fn say(stream: &mut hive_net::NetStream, what: Envelope) {
+    stream
+        .write_all(&what.encode_length_delimited_to_vec())
+        .await
+        .unwrap();
+    stream.flush().await.unwrap();
+}
+
+/// A short message: its length is one byte.
+async fn hear(stream: &mut hive_net::NetStream) -> Envelope {
+    let len = soon("an answer", stream.read_u8()).await.unwrap();
+    assert!(len < 0x80);
+    let mut bytes = vec![0; len.into()];
+    stream.read_exact(&mut bytes).await.unwrap();
+    Envelope::decode(bytes.as_slice()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_of_another_machine_is_dialed_only_after_as_much_was_sent() {
+    let (server, node) = (member(215).await, member(216).await);
+    node.dial(&server).await;
+    // The asker is connected from 127.0.0.1.
+    let victim = tokio::net::TcpListener::bind("127.0.0.2:0").await.unwrap();
+    let addr = format!("/ip4/127.0.0.2/tcp/{}", victim.local_addr().unwrap().port());
+    let addr: libp2p::Multiaddr = addr.parse().unwrap();
+    let open = node.net.open(server.id(), "/libp2p/autonat/2/dial-request");
+    let mut stream = open.await.unwrap();
+    let dial = DialMe {
+        addrs: vec![addr.to_vec()],
+        nonce: 7,
+    };
+    let ask = Envelope {
+        dial: Some(dial),
+        ..Default::default()
+    };
+    say(&mut stream, ask).await;
+    let said = hear(&mut stream).await;
+    let wanted = said.fill.clone().unwrap_or_else(|| panic!("{said:?}")).bytes;
+    assert!((30_000..=100_000).contains(&wanted), "{wanted}");
+    let mut left = usize::try_from(wanted).unwrap();
+    let dialed = async || tokio::time::timeout(std::time::Duration::from_millis(200), victim.accept()).await;
+    while left > 0 {
+        // All but the last byte first.
+        let piece = (left - 1).clamp(1, 4000);
+        if left == 1 {
+            assert!(dialed().await.is_err(), "dialed before all had been sent");
+        }
+        let filling = Filling { data: vec![0; piece] };
+        let filling = Envelope {
+            filling: Some(filling),
+            ..Default::default()
+        };
+        say(&mut stream, filling).await;
+        left -= piece;
+    }
+    drop(soon("the dial", victim.accept()).await.unwrap());
+    assert_eq!(hear(&mut stream).await.done.map(|d| d.status), Some(200));
 }
