@@ -99,6 +99,11 @@ fn each_rule_catches_its_breach() {
             format!("{head}#[ignore = \"slow\"]\nfn t() {{}}\n"),
             "#[ignore",
         ),
+        (
+            "a/src/x.rs",
+            format!("{head}#[ignore = \"needs root and iproute2\"]\nfn t() {{}}\n"),
+            "#[ignore",
+        ),
     ] {
         let found = source(name, &text).broken();
         assert!(

@@ -23,6 +23,8 @@ struct Outcome {
     carrier: &'static str,
     joined: usize,
     failed: usize,
+    /// Peers the server had once all had joined, and after the idle time.
+    peers: [u64; 2],
     p50_ms: f64,
     p99_ms: f64,
     /// The server's processor time for each join, with what it does in the first seconds after.
@@ -38,6 +40,24 @@ struct Outcome {
     crowd: [Stat; 2],
 }
 
+impl Outcome {
+    /// What went wrong, one line; `None` when all nodes joined, the server has each of them, and nothing moved
+    /// while nothing was to be done.
+    fn wrong(&self) -> Option<String> {
+        let (joined, [there, later]) = (self.joined as u64, self.peers);
+        if self.failed > 0 || joined == 0 {
+            return Some(format!("{joined} joined, {} did not", self.failed));
+        }
+        if there != joined || later != joined {
+            return Some(format!(
+                "{joined} joined, and the server had {there} peers, later {later}"
+            ));
+        }
+        (self.unrest > 0).then(|| format!("{} connections were made, lost or tried while idle", self.unrest))
+    }
+}
+
+/// Runs the rounds; whether nothing went wrong in any of hive-net's. libp2p's are there to compare with.
 pub async fn run(args: &Storm) -> Result<bool, Fail> {
     let kinds = args
         .kind
@@ -84,9 +104,14 @@ pub async fn run(args: &Storm) -> Result<bool, Fail> {
             &rows,
         );
     }
-    Ok(outcomes
-        .iter()
-        .all(|o| o.failed == 0 || o.kind == Kind::Plain.name()))
+    let mut held = true;
+    for outcome in &outcomes {
+        if let Some(wrong) = outcome.wrong() {
+            eprintln!("swarmlab: {} {}: {wrong}", outcome.kind, outcome.carrier);
+            held &= outcome.kind == Kind::Plain.name();
+        }
+    }
+    Ok(held)
 }
 
 fn row(kind: Kind, carrier: Carrier, of: &[&Outcome]) -> Vec<String> {
@@ -133,13 +158,6 @@ async fn one(args: &Storm, kind: Kind, carrier: Carrier) -> Result<Outcome, Fail
     tokio::time::sleep(SETTLE).await;
     let after = usage(server.pid())?;
     let (here, there): (Stat, Stat) = (server.ask("stat").await?, crowd.ask("stat").await?);
-    if usize::try_from(here.peers)? != joined.ms.len() {
-        eprintln!(
-            "swarmlab: {} have joined and the server has {} peers",
-            joined.ms.len(),
-            here.peers
-        );
-    }
     let later = idle(args.idle, server.pid()).await?;
     let (here_later, there_later): (Stat, Stat) = (server.ask("stat").await?, crowd.ask("stat").await?);
     let unrest =
@@ -153,6 +171,7 @@ async fn one(args: &Storm, kind: Kind, carrier: Carrier) -> Result<Outcome, Fail
         carrier: carrier.name(),
         joined: joined.ms.len(),
         failed: explain(&joined.failed),
+        peers: [here.peers, here_later.peers],
         p50_ms: quantile(&joined.ms, 0.5),
         p99_ms: quantile(&joined.ms, 0.99),
         cpu_ms_join: (after.cpu_ms - before.cpu_ms) / peers,
@@ -183,4 +202,41 @@ async fn idle(seconds: u64, pid: u32) -> Result<Usage, Fail> {
         last = usage(pid)?;
     }
     Ok(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Outcome, Stat};
+
+    fn outcome(joined: usize, failed: usize, peers: [u64; 2], unrest: u64) -> Outcome {
+        Outcome {
+            kind: "hive",
+            carrier: "tcp",
+            joined,
+            failed,
+            peers,
+            p50_ms: 0.0,
+            p99_ms: 0.0,
+            cpu_ms_join: 0.0,
+            kb_peer: 0.0,
+            kb_peer_later: 0.0,
+            idle_cpu_ms: 0.0,
+            unrest,
+            crowd: [Stat::default(); 2],
+        }
+    }
+
+    #[test]
+    fn all_join_all_stay_and_nothing_moves() {
+        assert_eq!(outcome(9, 0, [9, 9], 0).wrong(), None);
+        for wrong in [
+            outcome(8, 1, [8, 8], 0),
+            outcome(0, 0, [0, 0], 0),
+            outcome(9, 0, [8, 9], 0),
+            outcome(9, 0, [9, 8], 0),
+            outcome(9, 0, [9, 9], 1),
+        ] {
+            assert!(wrong.wrong().is_some());
+        }
+    }
 }
