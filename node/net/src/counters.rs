@@ -83,6 +83,8 @@ counters! {
     dht_records_stored,
     /// Provider records refused.
     dht_records_refused,
+    /// Provider records given up before their time for others, of the same node or of one that has fewer.
+    dht_records_displaced,
     /// Reservations at relays made.
     reservations_made,
     /// Reservations, and requests for one, that ended.

@@ -4,6 +4,7 @@ use super::{
     doors::Doors,
     gated::{Gated, Hears},
     on_heap::OnHeap,
+    records::MAX_RECORDS,
     streams::Streams,
 };
 use crate::{config::Config, error::NetError, event::Topic, handle::Shared};
@@ -48,12 +49,10 @@ const PING_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Blobs this node may announce at a time.
 pub(crate) const MAX_PROVIDED: usize = 1024;
-/// Blobs of others whose providers this node keeps.
-const MAX_KEYS: usize = 1024;
 /// Providers kept and returned for one blob.
 pub const MAX_PROVIDERS: usize = 20;
 /// A provider record of others is forgotten after this time unless announced again …
-const PROVIDER_TTL: Duration = Duration::from_secs(2 * 3600);
+pub(crate) const PROVIDER_TTL: Duration = Duration::from_secs(2 * 3600);
 /// … which happens this often.
 const PROVIDE_EVERY: Duration = Duration::from_secs(40 * 60);
 /// Largest hash table packet in bytes.
@@ -146,17 +145,22 @@ pub(crate) fn kad_protocol(network: NetworkId) -> Result<StreamProtocol, NetErro
         .map_err(|e| setup(e.to_string()))
 }
 
-fn kad(config: &Config, me: PeerId) -> Result<Kad, NetError> {
-    let store = MemoryStore::with_config(
+/// The store of the hash table. records.rs bounds what is kept for others, so there is always room for the node's own:
+/// for its keys, and for itself among the providers of a key.
+pub(super) fn store(me: PeerId) -> MemoryStore {
+    MemoryStore::with_config(
         me,
         MemoryStoreConfig {
             // Value records are not used: whoever sends one is not obeyed.
             max_records: 0,
             max_value_bytes: 0,
-            max_provided_keys: MAX_KEYS,
-            max_providers_per_key: MAX_PROVIDERS,
+            max_provided_keys: MAX_RECORDS + MAX_PROVIDED,
+            max_providers_per_key: MAX_PROVIDERS + 1,
         },
-    );
+    )
+}
+
+fn kad(config: &Config, me: PeerId) -> Result<Kad, NetError> {
     let mut c = kad::Config::new(kad_protocol(config.network)?);
     c.set_query_timeout(QUERY_TIMEOUT)
         // As many paths as PARALLEL, none of which asks a node that another has asked (S/Kademlia): one liar cannot
@@ -176,7 +180,7 @@ fn kad(config: &Config, me: PeerId) -> Result<Kad, NetError> {
     {
         c.set_parallelism(parallel).set_replication_factor(replication);
     }
-    let mut kad = kad::Behaviour::with_config(me, store, c);
+    let mut kad = kad::Behaviour::with_config(me, store(me), c);
     kad.set_mode(Some(mode(config.kad_server)));
     Ok(kad)
 }

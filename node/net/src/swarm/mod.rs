@@ -36,6 +36,7 @@ mod pace;
 mod punch_talk;
 mod punch_wire;
 mod punches;
+mod records;
 mod room;
 mod security;
 mod stream_handler;
@@ -98,6 +99,8 @@ pub(crate) struct Node {
     held: BTreeMap<PeerId, Vec<streams::InboundStream>>,
     /// Bounded in on_kad.rs.
     queries: HashMap<QueryId, Query>,
+    /// What is kept for others in the hash table's store; bounded in records.rs.
+    records: records::Records,
     /// Members that have not told their topics, and what was done about it; bounded in greeting.rs.
     ungreeted: greeting::Ungreeted,
     /// Bounded in pace.rs.
@@ -166,6 +169,7 @@ pub async fn spawn(config: Config) -> Result<(NetHandle, NetEvents), NetError> {
         waiting: waiting::WaitingRoom::default(),
         held: BTreeMap::new(),
         queries: HashMap::new(),
+        records: records::Records::default(),
         ungreeted: greeting::Ungreeted::default(),
         pace: pace::Pace::default(),
         unseen: on_bulk::Unseen::new(),

@@ -2,7 +2,8 @@
 
 use super::{
     Node,
-    behaviour::{MAX_PROVIDED, MAX_PROVIDERS},
+    behaviour::{MAX_PROVIDED, MAX_PROVIDERS, PROVIDER_TTL},
+    records::Kept,
 };
 use crate::{counters::count, error::NetError, event::Transport, handle::Reply, names};
 use hive_protocol::{
@@ -16,7 +17,7 @@ use libp2p::{
         InboundRequest, ProviderRecord, QueryId, QueryResult, RecordKey, store::RecordStore,
     },
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Instant};
 
 /// Queries of ours at a time.
 const MAX_QUERIES: usize = 64;
@@ -64,8 +65,9 @@ impl Node {
     }
 
     pub(super) fn provide(&mut self, hash: BlobHash, reply: Reply<()>) {
-        let kad = self.swarm.behaviour_mut().kad.inner();
-        let started = if kad.store_mut().provided().count() >= MAX_PROVIDED {
+        let store = self.swarm.behaviour_mut().kad.inner().store_mut();
+        let again = store.provided().any(|r| r.key == key(hash));
+        let started = if !again && store.provided().count() >= MAX_PROVIDED {
             Err(NetError::Busy {
                 what: "blobs announced",
                 limit: MAX_PROVIDED,
@@ -129,15 +131,25 @@ impl Node {
     fn on_provider(&mut self, mut record: ProviderRecord) {
         record.addresses.retain(names::dialable);
         record.addresses.truncate(MAX_ADDRS);
-        let kad = self.swarm.behaviour_mut().kad.inner();
-        // Only blob hashes are keys here; the store itself bounds how many, and how many providers each.
-        let kept = record.key.as_ref().len() == size_of::<BlobHash>()
-            && kad.store_mut().add_provider(record).is_ok();
-        count(if kept {
-            &self.shared.tally.dht_records_stored
-        } else {
-            &self.shared.tally.dht_records_refused
-        });
+        let store = self.swarm.behaviour_mut().kad.inner().store_mut();
+        let tally = &self.shared.tally;
+        match self.records.take(store, record, Instant::now() + PROVIDER_TTL) {
+            Kept::Stored => count(&tally.dht_records_stored),
+            Kept::InPlaceOf(_) => {
+                count(&tally.dht_records_stored);
+                count(&tally.dht_records_displaced);
+            }
+            Kept::Refused => count(&tally.dht_records_refused),
+        }
+    }
+
+    /// Forgets what others have not announced again in time.
+    pub(super) fn sweep_records(&mut self, now: Instant) {
+        let store = self.swarm.behaviour_mut().kad.inner().store_mut();
+        let expired = self.records.sweep(store, now);
+        if expired > 0 {
+            tracing::debug!(expired, "records of the hash table forgotten");
+        }
     }
 
     fn on_progress(&mut self, id: QueryId, result: QueryResult, last: bool) {

@@ -9,6 +9,7 @@ impl Node {
         let now = Instant::now();
         self.waiting.sweep();
         self.queries.retain(|_, query| !query.given_up());
+        self.sweep_records(now);
         for peer in self.table.overdue(now) {
             self.gate_overdue(peer);
         }

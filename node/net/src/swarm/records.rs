@@ -1,0 +1,384 @@
+//! What this node keeps for others in its part of the hash table: until when, how much of whom, and who makes room.
+//!
+//! libp2p's store has a bound and no more: what has expired goes only when somebody asks for that very key, and once
+//! full it refuses everything new, the node's own announcements too. This book stands beside the store. It knows each
+//! record of others in it, ends those whose time has come, and when there is no room takes it from the node that has
+//! the most. Must not know what is behind a key, nor what time it is.
+
+use super::behaviour::{MAX_PROVIDED, MAX_PROVIDERS};
+use hive_protocol::ids::BlobHash;
+use libp2p::{
+    PeerId,
+    kad::{ProviderRecord, RecordKey, store::RecordStore},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+/// Records of one node: as many as an honest one announces. In a mesh of up to 20 nodes each keeps all keys of all.
+const MAX_OF_ONE: usize = MAX_PROVIDED;
+/// Records of all others. Each key costs the store 3 KiB, so this and what is the node's own come to 13 MiB at most.
+pub(crate) const MAX_RECORDS: usize = 2 * MAX_OF_ONE;
+
+/// A record by what tells it from others: a key, and who provides it.
+type Name = (BlobHash, PeerId);
+
+/// What became of a record.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// It is kept.
+    Stored,
+    /// It is kept, and this one is not any more.
+    InPlaceOf(Name),
+    /// It is not kept.
+    Refused,
+}
+
+/// The book. See the module's documentation.
+#[derive(Default)]
+pub(crate) struct Records {
+    /// By provider: keys and when they expire. At most [`MAX_RECORDS`] over all.
+    nodes: BTreeMap<PeerId, BTreeMap<BlobHash, Instant>>,
+    /// How many provide a key.
+    keys: BTreeMap<BlobHash, usize>,
+    /// Providers by how many keys they have.
+    sizes: BTreeSet<(usize, PeerId)>,
+    total: usize,
+    /// Nothing expires before this.
+    soonest: Option<Instant>,
+}
+
+impl Records {
+    /// Takes a record of another node into the store if it is to be kept, and out what has to go for it. `expires` is
+    /// for a record that does not say.
+    pub(crate) fn take(
+        &mut self,
+        store: &mut impl RecordStore,
+        record: ProviderRecord,
+        expires: Instant,
+    ) -> Kept {
+        // Only blob hashes are keys here.
+        let Ok(key) = <[u8; size_of::<BlobHash>()]>::try_from(record.key.as_ref()) else {
+            return Kept::Refused;
+        };
+        let (key, provider) = (BlobHash(key), record.provider);
+        let kept = self.keep(key, provider, record.expires.unwrap_or(expires));
+        match &kept {
+            Kept::Refused => return kept,
+            Kept::InPlaceOf((key, provider)) => {
+                store.remove_provider(&RecordKey::new(key.as_bytes()), provider)
+            }
+            Kept::Stored => {}
+        }
+        if store.add_provider(record).is_err() {
+            // Its bounds are wider than those here.
+            self.forget(&key, &provider);
+            return Kept::Refused;
+        }
+        kept
+    }
+
+    /// Takes out of the store what has expired; says how many records.
+    pub(crate) fn sweep(&mut self, store: &mut impl RecordStore, now: Instant) -> usize {
+        let over = self.expired(now);
+        for (key, provider) in &over {
+            store.remove_provider(&RecordKey::new(key.as_bytes()), provider);
+        }
+        over.len()
+    }
+
+    /// Decides about a record. Whoever says it again has it for longer. Beyond what one may have, its own oldest goes:
+    /// what it says now counts more. Beyond what all may have, the oldest of the node with the most goes, unless that
+    /// would leave it with less than the one that comes.
+    fn keep(&mut self, key: BlobHash, provider: PeerId, expires: Instant) -> Kept {
+        if let Some(known) = self.nodes.get_mut(&provider).and_then(|of| of.get_mut(&key)) {
+            *known = expires;
+            self.expects(expires);
+            return Kept::Stored;
+        }
+        if self.keys.get(&key).is_some_and(|n| *n >= MAX_PROVIDERS) {
+            return Kept::Refused;
+        }
+        let had = self.nodes.get(&provider).map_or(0, BTreeMap::len);
+        let loser = if had >= MAX_OF_ONE {
+            Some(provider)
+        } else if self.total < MAX_RECORDS {
+            None
+        } else {
+            match self.sizes.last() {
+                Some((most, node)) if *most > had.saturating_add(1) => Some(*node),
+                _ if had > 0 => Some(provider),
+                _ => return Kept::Refused,
+            }
+        };
+        let gone = loser.and_then(|node| self.oldest(&node).map(|key| (key, node)));
+        if let Some((key, node)) = &gone {
+            self.forget(key, node);
+        }
+        self.insert(key, provider, expires);
+        gone.map_or(Kept::Stored, Kept::InPlaceOf)
+    }
+
+    /// Forgets what has expired and names it.
+    fn expired(&mut self, now: Instant) -> Vec<Name> {
+        if self.soonest.is_none_or(|soonest| soonest > now) {
+            return Vec::new();
+        }
+        let all = self
+            .nodes
+            .iter()
+            .flat_map(|(node, of)| of.iter().map(move |(key, expires)| ((*key, *node), *expires)));
+        let mut over = Vec::new();
+        let mut next: Option<Instant> = None;
+        for (name, expires) in all {
+            if expires <= now {
+                over.push(name);
+            } else {
+                next = Some(next.map_or(expires, |n| n.min(expires)));
+            }
+        }
+        self.soonest = next;
+        for (key, node) in &over {
+            self.forget(key, node);
+        }
+        over
+    }
+
+    fn oldest(&self, node: &PeerId) -> Option<BlobHash> {
+        let of = self.nodes.get(node)?;
+        of.iter()
+            .min_by_key(|(_, expires)| **expires)
+            .map(|(key, _)| *key)
+    }
+
+    fn insert(&mut self, key: BlobHash, node: PeerId, expires: Instant) {
+        let of = self.nodes.entry(node).or_default();
+        let had = of.len();
+        if of.insert(key, expires).is_some() {
+            return;
+        }
+        self.sizes.remove(&(had, node));
+        self.sizes.insert((had.saturating_add(1), node));
+        let providers = self.keys.entry(key).or_default();
+        *providers = providers.saturating_add(1);
+        self.total = self.total.saturating_add(1);
+        self.expects(expires);
+    }
+
+    fn forget(&mut self, key: &BlobHash, node: &PeerId) {
+        let Some(of) = self.nodes.get_mut(node) else {
+            return;
+        };
+        let had = of.len();
+        if of.remove(key).is_none() {
+            return;
+        }
+        self.sizes.remove(&(had, *node));
+        if of.is_empty() {
+            self.nodes.remove(node);
+        } else {
+            self.sizes.insert((had.saturating_sub(1), *node));
+        }
+        if let Some(providers) = self.keys.get_mut(key) {
+            *providers = providers.saturating_sub(1);
+            if *providers == 0 {
+                self.keys.remove(key);
+            }
+        }
+        self.total = self.total.saturating_sub(1);
+    }
+
+    fn expects(&mut self, expires: Instant) {
+        self.soonest = Some(self.soonest.map_or(expires, |s| s.min(expires)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::{super::behaviour, *};
+    use std::time::Duration;
+
+    const TTL: Duration = Duration::from_secs(7200);
+
+    fn key(n: usize) -> BlobHash {
+        BlobHash::of(&n.to_le_bytes())
+    }
+
+    fn record(n: usize, provider: PeerId, expires: Instant) -> ProviderRecord {
+        let mut record = ProviderRecord::new(RecordKey::new(key(n).as_bytes()), provider, Vec::new());
+        record.expires = Some(expires);
+        record
+    }
+
+    /// The book and its counts say the same.
+    fn sound(book: &Records) {
+        let sum: usize = book.nodes.values().map(BTreeMap::len).sum();
+        assert_eq!(sum, book.total);
+        assert_eq!(sum, book.keys.values().sum::<usize>());
+        let sizes: BTreeSet<_> = book.nodes.iter().map(|(node, of)| (of.len(), *node)).collect();
+        assert_eq!(sizes, book.sizes);
+        assert!(book.total <= MAX_RECORDS);
+        let first = book.nodes.values().flat_map(BTreeMap::values).min();
+        assert!(first.is_none_or(|f| book.soonest.is_some_and(|s| s <= *f)));
+    }
+
+    /// How many records of these keys were refused, and how many took the place of another.
+    fn announce(
+        book: &mut Records,
+        provider: PeerId,
+        keys: std::ops::Range<usize>,
+        expires: Instant,
+    ) -> (usize, usize) {
+        let mut came = (0, 0);
+        for n in keys {
+            match book.keep(key(n), provider, expires) {
+                Kept::Stored => {}
+                Kept::Refused => came.0 += 1,
+                Kept::InPlaceOf(_) => came.1 += 1,
+            }
+        }
+        sound(book);
+        came
+    }
+
+    fn has(book: &Records, provider: &PeerId) -> usize {
+        book.nodes.get(provider).map_or(0, BTreeMap::len)
+    }
+
+    #[test]
+    fn what_has_expired_goes_unasked_and_what_was_said_again_stays() {
+        let (mut book, now) = (Records::default(), Instant::now());
+        let mut store = behaviour::store(PeerId::random());
+        let [once, again] = [(); 2].map(|()| PeerId::random());
+        for provider in [once, again] {
+            assert_eq!(
+                book.take(&mut store, record(1, provider, now + TTL), now),
+                Kept::Stored
+            );
+        }
+        book.take(&mut store, record(1, again, now + TTL * 2), now);
+        assert_eq!(book.sweep(&mut store, now + TTL - Duration::from_secs(1)), 0);
+        assert_eq!(book.sweep(&mut store, now + TTL), 1);
+        sound(&book);
+        let left = store.providers(&RecordKey::new(key(1).as_bytes()));
+        assert_eq!(left.iter().map(|r| r.provider).collect::<Vec<_>>(), [again]);
+        assert_eq!(book.sweep(&mut store, now + TTL * 2), 1);
+        assert!(store.providers(&RecordKey::new(key(1).as_bytes())).is_empty());
+        assert!(book.nodes.is_empty() && book.keys.is_empty() && book.soonest.is_none());
+    }
+
+    #[test]
+    fn new_keys_for_ever_never_fill_the_store() {
+        let (mut book, mut now) = (Records::default(), Instant::now());
+        let mut store = behaviour::store(PeerId::random());
+        let provider = PeerId::random();
+        for n in 0..3 * MAX_RECORDS {
+            now += TTL / 500;
+            book.sweep(&mut store, now);
+            assert_eq!(
+                book.take(&mut store, record(n, provider, now + TTL), now),
+                Kept::Stored
+            );
+        }
+        sound(&book);
+    }
+
+    #[test]
+    fn one_node_has_so_many_and_then_its_own_oldest_goes() {
+        let (mut book, now) = (Records::default(), Instant::now());
+        let (loud, quiet) = (PeerId::random(), PeerId::random());
+        announce(&mut book, quiet, 0..3, now + TTL);
+        assert_eq!(announce(&mut book, loud, 0..MAX_PROVIDED, now + TTL), (0, 0));
+        assert_eq!(book.keep(key(9), loud, now + TTL * 2), Kept::Stored, "said again");
+        let late = now + TTL * 2;
+        assert_eq!(
+            announce(&mut book, loud, MAX_PROVIDED..2 * MAX_PROVIDED - 1, late),
+            (0, MAX_PROVIDED - 1)
+        );
+        assert_eq!((has(&book, &loud), has(&book, &quiet)), (MAX_OF_ONE, 3));
+        assert!(book.nodes[&loud].values().all(|e| *e == late), "the oldest went");
+    }
+
+    #[test]
+    fn when_full_the_one_with_most_makes_room_until_nobody_has_more() {
+        let (mut book, now) = (Records::default(), Instant::now());
+        let nodes = [(); 4].map(|()| PeerId::random());
+        announce(&mut book, nodes[0], 0..MAX_OF_ONE, now + TTL);
+        announce(&mut book, nodes[1], 0..MAX_OF_ONE, now + TTL);
+        assert_eq!(book.total, MAX_RECORDS);
+        // Those who came first keep saying it all; the others do not go for it.
+        for (n, keys) in [(2, 10), (3, MAX_OF_ONE), (0, MAX_OF_ONE), (1, MAX_OF_ONE)] {
+            let (refused, _) = announce(&mut book, nodes[n], 5000..5000 + keys, now + TTL);
+            assert_eq!(refused, 0);
+        }
+        assert_eq!(has(&book, &nodes[2]), 10, "the little one lost nothing");
+        let fair = (MAX_RECORDS - 10) / 3;
+        for node in [0, 1, 3] {
+            assert!(has(&book, &nodes[node]).abs_diff(fair) <= 1);
+        }
+    }
+
+    #[test]
+    fn when_all_have_one_a_newcomer_is_refused() {
+        let (mut book, now) = (Records::default(), Instant::now());
+        for n in 0..MAX_RECORDS {
+            book.keep(key(n), PeerId::random(), now + TTL);
+        }
+        assert_eq!(book.keep(key(0), PeerId::random(), now + TTL), Kept::Refused);
+        assert_eq!(book.expired(now + TTL).len(), MAX_RECORDS);
+        assert_eq!(book.keep(key(0), PeerId::random(), now + TTL), Kept::Stored);
+        sound(&book);
+    }
+
+    #[test]
+    fn a_key_has_so_many_providers_and_then_no_more() {
+        let (mut book, now) = (Records::default(), Instant::now());
+        for _ in 0..MAX_PROVIDERS {
+            assert_eq!(book.keep(key(0), PeerId::random(), now + TTL), Kept::Stored);
+        }
+        assert_eq!(book.keep(key(0), PeerId::random(), now + TTL), Kept::Refused);
+        sound(&book);
+    }
+
+    #[test]
+    fn other_keys_than_hashes_are_refused() {
+        let (mut book, now) = (Records::default(), Instant::now());
+        let mut store = behaviour::store(PeerId::random());
+        for length in [0, 31, 33, 4096] {
+            let name = RecordKey::new(&vec![1; length]);
+            let record = ProviderRecord::new(name.clone(), PeerId::random(), Vec::new());
+            assert_eq!(book.take(&mut store, record, now), Kept::Refused);
+            assert!(store.providers(&name).is_empty());
+        }
+        assert_eq!(book.total, 0);
+    }
+
+    #[test]
+    fn however_full_the_nodes_own_keys_fit() {
+        let (mut book, now) = (Records::default(), Instant::now());
+        let me = PeerId::random();
+        let mut store = behaviour::store(me);
+        // One key that as many provide as may, and as many others as there is room for.
+        let many: Vec<_> = (0..MAX_PROVIDERS).map(|_| PeerId::random()).collect();
+        for n in 0..MAX_RECORDS {
+            let provider = many[n % MAX_PROVIDERS];
+            let n = if n < MAX_PROVIDERS { 0 } else { n };
+            assert_eq!(
+                book.take(&mut store, record(n, provider, now + TTL), now),
+                Kept::Stored
+            );
+        }
+        assert_eq!(book.total, MAX_RECORDS);
+        for n in (0..1).chain(10_000..10_000 + MAX_PROVIDED - 1) {
+            let own = ProviderRecord::new(RecordKey::new(key(n).as_bytes()), me, Vec::new());
+            store.add_provider(own).unwrap();
+        }
+        assert_eq!(store.provided().count(), MAX_PROVIDED);
+        // And what is swept is never the node's own.
+        assert_eq!(book.sweep(&mut store, now + TTL), MAX_RECORDS);
+        assert_eq!(store.provided().count(), MAX_PROVIDED);
+        assert_eq!(store.providers(&RecordKey::new(key(0).as_bytes())).len(), 1);
+    }
+}
