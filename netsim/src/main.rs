@@ -51,8 +51,7 @@ struct Args {
 #[derive(clap::Subcommand)]
 enum What {
     /// The laboratory of real NATs.
-    #[command(subcommand)]
-    Nat(nat::Nat),
+    Nat(nat::NatArgs),
 }
 
 fn range(s: &str) -> Result<Range<u64>, String> {
@@ -160,8 +159,8 @@ fn is_caught(plant: Plant) -> bool {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    if let Some(What::Nat(what)) = &args.what {
-        return match nat::nat(what) {
+    if let Some(What::Nat(args)) = &args.what {
+        return match nat::nat(args) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
             Err(e) => {

@@ -6,13 +6,24 @@ use hive_natmatrix::{Choice, Combination, Matrix, MatrixError, Settings, markdow
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 /// Runs a patient matrix adds to a combination in which one missed.
 const MORE: usize = 3;
 
+/// `netsim nat`: what the laboratory is asked; the matrix when nothing is named.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct NatArgs {
+    #[command(subcommand)]
+    what: Option<Nat>,
+    #[command(flatten)]
+    matrix: MatrixArgs,
+}
+
 /// What the laboratory can be asked.
-#[derive(Subcommand)]
+#[derive(Debug, PartialEq, Eq, Subcommand)]
 pub enum Nat {
     /// Build a router of each kind and measure whether it is what it claims to be (root; ip, nft).
     Kinds,
@@ -24,14 +35,15 @@ pub enum Nat {
         #[arg(long, default_value = "lab")]
         name: String,
     },
-    /// Run the program in pairs of networks and hold what it does against theory (root; ip, nft).
+    /// Run the program in pairs of networks and hold what it does against theory (root; ip, nft); also when no command
+    /// is named.
     Matrix(MatrixArgs),
 }
 
 /// How the matrix is run.
-#[derive(Args)]
+#[derive(Debug, PartialEq, Eq, Args)]
 pub struct MatrixArgs {
-    /// The program under test; `hivenode` beside this one unless said.
+    /// The program under test; `hivenode` beside this one unless said, built when `cargo run` finds none there.
     #[arg(long, value_name = "PATH")]
     hivenode: Option<PathBuf>,
     /// Which pairs: all, short (about ten), pairs (of kinds), special (other networks).
@@ -89,11 +101,12 @@ const fn claim(kind: NatKind) -> Behaviour {
 ///
 /// # Errors
 /// When the laboratory or the program does not work at all.
-pub fn nat(what: &Nat) -> Result<bool, MatrixError> {
-    match what {
-        Nat::Kinds => Ok(kinds()?),
-        Nat::Up { plan, name } => up(plan, name),
-        Nat::Matrix(args) => matrix(args),
+pub fn nat(args: &NatArgs) -> Result<bool, MatrixError> {
+    match &args.what {
+        None => matrix(&args.matrix),
+        Some(Nat::Kinds) => Ok(kinds()?),
+        Some(Nat::Up { plan, name }) => up(plan, name),
+        Some(Nat::Matrix(args)) => matrix(args),
     }
 }
 
@@ -163,12 +176,37 @@ fn matrix(args: &MatrixArgs) -> Result<bool, MatrixError> {
     Ok(matrix.good() || (args.patient && matrix.recovered()))
 }
 
+/// The program beside this one. Where `cargo run` has started this one it may not have been built yet: then it is.
+#[allow(clippy::disallowed_methods)] // The command line is of the world.
+fn beside() -> Result<PathBuf, MatrixError> {
+    let here = std::env::current_exe().unwrap_or_default();
+    let program = here.with_file_name("hivenode");
+    if program.is_file() {
+        return Ok(program);
+    }
+    if let Some(cargo) = std::env::var_os("CARGO") {
+        say("hivenode is not built yet: cargo build -p hivenode");
+        let mut build = Command::new(cargo);
+        build.args(["build", "-q", "-p", "hivenode"]);
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        let built = build.status().is_ok_and(|status| status.success());
+        if built && program.is_file() {
+            return Ok(program);
+        }
+    }
+    Err(MatrixError::Start {
+        name: program.display().to_string(),
+        detail: "it is not built; cargo build -p hivenode, or name one with --hivenode PATH".into(),
+    })
+}
+
 fn run(args: &MatrixArgs, combinations: &[Combination]) -> Result<Matrix, MatrixError> {
-    let beside = || {
-        let here = std::env::current_exe().ok()?;
-        Some(here.with_file_name("hivenode"))
+    let program = match &args.hivenode {
+        Some(program) => program.clone(),
+        None => beside()?,
     };
-    let program = args.hivenode.clone().or_else(beside).unwrap_or_default();
     let settings = Settings {
         program,
         runs: args.runs.into(),
@@ -218,4 +256,55 @@ fn save(path: &Path, text: &str) -> Result<(), MatrixError> {
         path: path.to_owned(),
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use clap::{Parser, error::ErrorKind};
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        nat: NatArgs,
+    }
+
+    fn read(words: &[&str]) -> Result<NatArgs, clap::Error> {
+        let words = ["nat"].iter().chain(words);
+        Line::try_parse_from(words).map(|line| line.nat)
+    }
+
+    #[test]
+    fn without_a_command_it_is_the_matrix_with_its_defaults() {
+        let bare = read(&[]).unwrap();
+        assert_eq!(bare.what, None);
+        let named = read(&["matrix"]).unwrap();
+        assert_eq!(named.what, Some(Nat::Matrix(bare.matrix)));
+        let matrix = read(&[]).unwrap().matrix;
+        assert_eq!((matrix.pairs, matrix.runs, matrix.jobs), (Choice::All, 5, 1));
+        assert!(!matrix.theory && !matrix.patient && matrix.from.is_empty());
+    }
+
+    #[test]
+    fn the_options_of_the_matrix_are_taken_with_and_without_its_name() {
+        let options = ["--pairs", "short", "--runs", "1", "--patient"];
+        let bare = read(&options).unwrap();
+        assert_eq!((bare.matrix.pairs, bare.matrix.runs), (Choice::Short, 1));
+        let named = read(&[["matrix"].as_slice(), &options].concat()).unwrap();
+        assert_eq!(named.what, Some(Nat::Matrix(bare.matrix)));
+    }
+
+    #[test]
+    fn the_other_commands_are_what_they_were() {
+        assert_eq!(read(&["kinds"]).unwrap().what, Some(Nat::Kinds));
+        let up = Nat::Up {
+            plan: "x".into(),
+            name: "lab".into(),
+        };
+        assert_eq!(read(&["up", "x"]).unwrap().what, Some(up));
+        let mixed = read(&["--runs", "2", "kinds"]).err().unwrap();
+        assert_eq!(mixed.kind(), ErrorKind::ArgumentConflict);
+        assert!(read(&["other"]).is_err() && read(&["--runs", "0"]).is_err());
+    }
 }
