@@ -10,7 +10,6 @@ mod identity;
 #[path = "../net/mesh.rs"]
 #[allow(dead_code)]
 mod mesh;
-mod punches;
 mod raw;
 mod records;
 mod spam;
