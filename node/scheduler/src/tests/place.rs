@@ -102,6 +102,101 @@ fn another_engine_is_needed() {
     refused_because(&mut hive, job, "place.no_fit");
 }
 
+/// A job of tasks that need a core and these GPUs.
+fn on_gpus(tasks: u32, gpus: u16, memory_mib: u64, name: &str) -> hive_protocol::task::JobSpec {
+    let mut spec = TestHive::spec(tasks);
+    spec.program.need = Resources {
+        gpus,
+        gpu_memory_mib: memory_mib,
+        gpu_name: name.into(),
+        ..Resources::cpu(1000, 512, 10)
+    };
+    spec
+}
+
+/// A machine of eight cores and two GPUs of 24000 MiB.
+fn two_gpus(config: &mut worker::Config) {
+    let total = &mut config.terms.capabilities.total;
+    (total.gpus, total.gpu_memory_mib, total.gpu_name) = (2, 24_000, "RTX 4090".into());
+}
+
+#[test]
+fn gpus_are_too_few_too_small_or_others() {
+    for (gpus, memory_mib, name) in [(3, 0, ""), (1, 24_001, ""), (1, 0, "H100")] {
+        let mut hive = TestHive::new();
+        hive.worker(8);
+        let a = hive.worker_with(8, 50, 1000, two_gpus);
+        let job = hive.submit(on_gpus(1, gpus, memory_mib, name));
+        let explain = refused_because(&mut hive, job, "place.no_fit");
+        let at = explain.funnel.iter().position(|s| s.filter == "gpu").unwrap();
+        assert_eq!(explain.funnel[at - 1].left, 2, "{explain:#?}");
+        assert_eq!(explain.funnel[at].left, 0, "{explain:#?}");
+        assert!(!explain.funnel[at].asks.is_empty(), "{explain:#?}");
+        assert!(explain.fix.contains("GPU"), "{}", explain.fix);
+        assert_eq!(hive.workers[a].core.counters().offers_made, 0);
+    }
+}
+
+#[test]
+fn only_the_worker_with_the_gpu_gets_the_job_and_no_more_of_it_than_it_has_gpus() {
+    let mut hive = TestHive::new();
+    let without = hive.worker_with(8, 100, 1, |_| {});
+    let a = hive.worker_with(8, 50, 1000, two_gpus);
+    for w in &mut hive.workers {
+        w.task_ms = 100;
+    }
+    let job = hive.submit(on_gpus(6, 1, 24_000, "rtx 4090"));
+    ends_and_settles(&mut hive, job, MINUTE);
+    assert_eq!(hive.workers[without].peak, 0);
+    assert_eq!(hive.workers[a].peak, 2);
+    assert_eq!(hive.workers[a].core.free().gpus, 2, "all returned");
+}
+
+/// Lets the mesh say that this worker has a container runtime.
+fn attest_containers(hive: &mut TestHive, n: usize) {
+    hive.workers[n].credential.containers = true;
+    let credential = Box::new(hive.workers[n].credential.clone());
+    hive.tell(n, worker::Input::OwnCredential(credential));
+    hive.announce(n);
+}
+
+#[test]
+fn containers_run_only_where_the_credential_says_so() {
+    let mut hive = TestHive::new();
+    let a = hive.worker_with(2, 50, 1000, |c| {
+        c.terms.capabilities.runtimes.push("container".into());
+    });
+    let mut spec = TestHive::spec(3);
+    spec.program.runtime = RuntimeKind::Container;
+    let job = hive.submit(spec);
+    let explain = refused_because(&mut hive, job, "place.rule");
+    let left = |name: &str| explain.funnel.iter().find(|s| s.filter == name).unwrap();
+    assert_eq!((left("runtime").left, left("trust").left), (1, 0), "{explain:#?}");
+    assert!(left("trust").example.contains("container"), "{explain:#?}");
+    let counters = hive.workers[a].core.counters();
+    assert!(counters.demands_heard > 0);
+    assert_eq!(counters.offers_made, 0, "the worker too refuses");
+    attest_containers(&mut hive, a);
+    ends_and_settles(&mut hive, job, MINUTE);
+}
+
+#[test]
+fn a_native_process_without_containers_needs_a_better_user() {
+    let mut hive = TestHive::new();
+    hive.worker_with(2, 50, 1000, |c| {
+        c.terms.capabilities.runtimes.push("process".into());
+    });
+    hive.score(50);
+    let mut spec = TestHive::spec(3);
+    spec.program.runtime = RuntimeKind::Process;
+    let job = hive.submit(spec);
+    let explain = refused_because(&mut hive, job, "place.rule");
+    let trust = explain.funnel.iter().find(|s| s.filter == "trust").unwrap();
+    assert!(trust.example.contains("native"), "{trust:?}");
+    hive.score(51);
+    ends_and_settles(&mut hive, job, MINUTE);
+}
+
 /// The workers that got a lease, in the order asked.
 fn asked(hive: &TestHive) -> Vec<usize> {
     hive.effects
