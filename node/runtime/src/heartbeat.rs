@@ -17,7 +17,7 @@ use hive_protocol::{
     member::MAX_ADDRS,
     money::Price,
     resources::{Capabilities, Role},
-    time::Millis,
+    time::{Millis, Timestamp},
 };
 use std::time::Duration;
 use tokio::{
@@ -50,6 +50,8 @@ pub struct Beat {
     pub told: watch::Receiver<Told>,
     /// To the loop.
     pub post: mpsc::Sender<Inbox>,
+    /// When the last presence was issued.
+    pub said: Timestamp,
 }
 
 /// Beats until the loop is gone.
@@ -130,6 +132,8 @@ impl Beat {
         let Some((credential, _)) = self.standing.credential() else {
             return;
         };
+        // Each is newer than the one before, also within a millisecond: what is not newer is not heard.
+        self.said = self.standing.now().max(self.said + Millis(1));
         let presence = Presence {
             node: self.standing.node(),
             credential,
@@ -139,7 +143,7 @@ impl Beat {
             running: vital.running,
             addrs: self.addrs(),
             leaving: vital.leaving,
-            issued: self.standing.now(),
+            issued: self.said,
         };
         self.publish(Topic::Presence, codec::seal(&presence)).await;
     }

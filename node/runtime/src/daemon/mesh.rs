@@ -179,6 +179,7 @@ impl Daemon {
             vital: vital_seen,
             told: reach.told(),
             post: self.post.clone(),
+            said: Timestamp(0),
         })));
         if let Some(mut up) = authority.up() {
             let post = self.post.clone();

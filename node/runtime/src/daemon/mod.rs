@@ -3,6 +3,7 @@
 
 mod calls;
 mod events;
+mod heard;
 mod job_calls;
 mod joining;
 mod listen;

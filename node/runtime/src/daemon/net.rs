@@ -1,15 +1,8 @@
 //! Events of the network: who is there, and gossip that must be judged before it is passed on.
 
-use super::Daemon;
+use super::{Daemon, heard, nodes::News};
 use hive_net::{GossipId, Judgement, NetEvent, Topic};
-use hive_protocol::{
-    codec,
-    gossip::{DEMAND_LIFE, Demand, PRESENCE_LIFE, Presence, PriceNotice},
-    ids::NodeId,
-    member::MAX_ADDRS,
-    resources::Role,
-    time::{MAX_CLOCK_SKEW, Millis, Timestamp},
-};
+use hive_protocol::{ids::NodeId, resources::Role};
 use hive_reach::PeerFacts;
 use hive_scheduler::{
     submitter::{self, NodeFacts},
@@ -18,11 +11,6 @@ use hive_scheduler::{
 
 /// Events kept while a join is under way: a newcomer meets few nodes before it is one of them.
 const MAX_EARLY: usize = 256;
-
-/// Whether a message said to be of `issued` and to live `life` is of now.
-fn is_fresh(now: Timestamp, issued: Timestamp, life: Millis) -> bool {
-    issued <= now + MAX_CLOCK_SKEW && now < issued + life + MAX_CLOCK_SKEW
-}
 
 impl Daemon {
     pub(super) fn net_event(&mut self, event: NetEvent) {
@@ -111,11 +99,12 @@ impl Daemon {
     }
 
     fn gossip(&mut self, id: GossipId, source: NodeId, topic: Topic, bytes: &[u8]) {
-        let judgement = match topic {
+        let heard = match topic {
             Topic::Demand => self.demand_heard(source, bytes),
             Topic::Presence => self.presence_heard(source, bytes),
             Topic::Price => self.price_heard(source, bytes),
         };
+        let judgement = heard.err().unwrap_or(Judgement::Accept);
         if judgement != Judgement::Accept {
             self.metrics.gossip_refused.inc();
         }
@@ -124,23 +113,10 @@ impl Daemon {
         tokio::spawn(async move { net.validated(id, judgement).await });
     }
 
-    fn demand_heard(&mut self, source: NodeId, bytes: &[u8]) -> Judgement {
+    fn demand_heard(&mut self, source: NodeId, bytes: &[u8]) -> Result<(), Judgement> {
         let now = self.clock.now();
-        let Ok(demand) = codec::open::<Demand>(bytes) else {
-            return Judgement::Reject;
-        };
-        let Some(mesh) = self.mesh.as_mut() else {
-            return Judgement::Ignore;
-        };
-        if demand.submitter != source || demand.addrs.len() > MAX_ADDRS {
-            return Judgement::Reject;
-        }
-        if !is_fresh(now, demand.issued, DEMAND_LIFE) {
-            return Judgement::Ignore;
-        }
-        let Ok(credential) = mesh.standing.check(&demand.credential, source) else {
-            return Judgement::Reject;
-        };
+        let mesh = self.mesh.as_mut().ok_or(Judgement::Ignore)?;
+        let (demand, credential) = heard::demand(&mesh.standing, now, source, bytes)?;
         if let Some(worker) = mesh.worker.as_mut() {
             let input = worker::Input::DemandHeard {
                 demand: Box::new(demand),
@@ -148,46 +124,34 @@ impl Daemon {
             };
             worker.handle(now, input);
         }
-        Judgement::Accept
+        Ok(())
     }
 
-    fn presence_heard(&mut self, source: NodeId, bytes: &[u8]) -> Judgement {
+    fn presence_heard(&mut self, source: NodeId, bytes: &[u8]) -> Result<(), Judgement> {
         let now = self.clock.now();
-        let Ok(presence) = codec::open::<Presence>(bytes) else {
-            return Judgement::Reject;
-        };
-        let Some(mesh) = self.mesh.as_mut() else {
-            return Judgement::Ignore;
-        };
-        if presence.node != source
-            || presence.addrs.len() > MAX_ADDRS
-            || presence.capabilities.runtimes.len() > 8
-        {
-            return Judgement::Reject;
-        }
-        if !is_fresh(now, presence.issued, PRESENCE_LIFE) {
-            return Judgement::Ignore;
-        }
-        let Ok(credential) = mesh.standing.check(&presence.credential, source) else {
-            return Judgement::Reject;
+        let mesh = self.mesh.as_mut().ok_or(Judgement::Ignore)?;
+        let (presence, credential) = heard::presence(&mesh.standing, now, source, bytes)?;
+        let peer = PeerFacts {
+            node: source,
+            account: credential.account,
+            score: credential.score,
+            relays: presence.roles.contains(&Role::Relay),
+            addrs: presence.addrs.clone(),
+            leaving: presence.leaving,
         };
         let facts = NodeFacts {
-            credential,
             capabilities: presence.capabilities.clone(),
             free: presence.free.clone(),
             price: mesh.directory.price(&source),
             leaving: presence.leaving,
             online: true,
+            credential,
         };
-        mesh.reach.heard(PeerFacts {
-            node: source,
-            account: facts.credential.account,
-            score: facts.credential.score,
-            relays: presence.roles.contains(&Role::Relay),
-            addrs: presence.addrs.clone(),
-            leaving: presence.leaving,
-        });
-        let fresh = mesh.directory.present(presence, &facts.credential);
+        let news = mesh.directory.present(presence, &facts.credential);
+        if news == News::Old {
+            return Err(Judgement::Ignore);
+        }
+        mesh.reach.heard(peer);
         if let Some(known) = mesh.directory.get(&source) {
             self.desk.known(&known.view);
         }
@@ -198,29 +162,21 @@ impl Daemon {
                 facts: Box::new(facts),
             },
         );
-        if fresh {
+        if news == News::Came {
             let name = self.node_label(&source);
             self.events
                 .say("node.online", source, format!("{name} is online"));
         }
-        Judgement::Accept
+        Ok(())
     }
 
-    fn price_heard(&mut self, source: NodeId, bytes: &[u8]) -> Judgement {
+    fn price_heard(&mut self, source: NodeId, bytes: &[u8]) -> Result<(), Judgement> {
         let now = self.clock.now();
-        let Ok(notice) = codec::open::<PriceNotice>(bytes) else {
-            return Judgement::Reject;
-        };
-        let Some(mesh) = self.mesh.as_mut() else {
-            return Judgement::Ignore;
-        };
-        if notice.node != source {
-            return Judgement::Reject;
+        let notice = heard::price(now, source, bytes)?;
+        let mesh = self.mesh.as_mut().ok_or(Judgement::Ignore)?;
+        if !mesh.directory.priced(&notice) {
+            return Err(Judgement::Ignore);
         }
-        if !is_fresh(now, notice.issued, PRESENCE_LIFE) {
-            return Judgement::Ignore;
-        }
-        mesh.directory.priced(source, notice.price);
         mesh.submitter.handle(
             now,
             submitter::Input::PriceSeen {
@@ -228,6 +184,6 @@ impl Daemon {
                 price: notice.price,
             },
         );
-        Judgement::Accept
+        Ok(())
     }
 }

@@ -5,7 +5,7 @@ use crate::port::{Kind, NodeHandle, NodeRow, Refused};
 use hive_protocol::{
     authority::{Heartbeat, NodeView},
     credential::{Credential, Tier},
-    gossip::{PRESENCE_LIFE, Presence},
+    gossip::{PRESENCE_LIFE, Presence, PriceNotice},
     ids::{AccountId, NodeId},
     money::Price,
     resources::Role,
@@ -23,6 +23,22 @@ const MAX_NODES: usize = 10_000;
 pub struct Known {
     pub view: NodeView,
     pub heard: Timestamp,
+    /// Of which moment its last presence is, by its own clock: whoever brings an older one again is not believed. The
+    /// registry's word is by another clock and not compared.
+    presence: Timestamp,
+    /// The same of its price.
+    price: Timestamp,
+}
+
+/// What a presence has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// The node was not known to be online.
+    Came,
+    /// It is as it was, or says something new of itself.
+    Same,
+    /// Nothing: as new a presence, or a newer one, is held.
+    Old,
 }
 
 /// All nodes this daemon knows of.
@@ -68,6 +84,8 @@ impl Directory {
         let known = self.nodes.entry(node).or_insert_with(|| Known {
             view: view.clone(),
             heard: seen,
+            presence: Timestamp(0),
+            price: Timestamp(0),
         });
         if known.heard <= seen || known.view.last_seen == Timestamp(0) {
             known.heard = seen;
@@ -82,13 +100,18 @@ impl Directory {
         }
     }
 
-    /// Takes a presence; true when the node was not known to be online.
-    pub fn present(&mut self, presence: Presence, credential: &Credential) -> bool {
+    /// Takes a presence unless it is older than the one held.
+    pub fn present(&mut self, presence: Presence, credential: &Credential) -> News {
         let node = presence.node;
-        if self.nodes.len() >= MAX_NODES && !self.nodes.contains_key(&node) {
-            return false;
+        let before = self.nodes.get(&node);
+        if before.is_none() && self.nodes.len() >= MAX_NODES {
+            return News::Same;
         }
-        let price = self.price(&node).unwrap_or_default();
+        if before.is_some_and(|k| presence.issued <= k.presence) {
+            return News::Old;
+        }
+        let came = !presence.leaving && before.is_none_or(|k| !k.view.online);
+        let (price, priced) = before.map_or_else(Default::default, |k| (k.view.heartbeat.price, k.price));
         let view = NodeView {
             node,
             account: credential.account,
@@ -106,20 +129,27 @@ impl Directory {
                 addrs: presence.addrs,
             },
         };
-        let before = self.nodes.insert(
-            node,
-            Known {
-                view,
-                heard: presence.issued,
-            },
-        );
-        !presence.leaving && before.is_none_or(|k| !k.view.online)
+        let known = Known {
+            view,
+            heard: presence.issued,
+            presence: presence.issued,
+            price: priced,
+        };
+        self.nodes.insert(node, known);
+        if came { News::Came } else { News::Same }
     }
 
-    pub fn priced(&mut self, node: NodeId, price: Price) {
-        if let Some(known) = self.nodes.get_mut(&node) {
-            known.view.heartbeat.price = price;
+    /// Takes the price of a node that is known; false when as new a price, or a newer one, is held.
+    pub fn priced(&mut self, notice: &PriceNotice) -> bool {
+        let Some(known) = self.nodes.get_mut(&notice.node) else {
+            return true;
+        };
+        if notice.issued <= known.price {
+            return false;
         }
+        known.price = notice.issued;
+        known.view.heartbeat.price = notice.price;
+        true
     }
 
     #[must_use]
@@ -296,4 +326,114 @@ pub(crate) fn unjoined() -> Refused {
         "this node belongs to no mesh yet",
     )
     .hint("hivenode up TICKET, or hivenode mesh create NAME")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use hive_protocol::{
+        ids::NetworkId,
+        keys::{SecretKey, Signed},
+        resources::{Capabilities, Resources},
+    };
+
+    const NODE: NodeId = NodeId([2; 32]);
+
+    fn credential() -> Credential {
+        Credential {
+            network: NetworkId([1; 32]),
+            node: NODE,
+            account: AccountId([3; 32]),
+            name: "heron".into(),
+            score: 60,
+            containers: false,
+            roles: vec![Role::Worker],
+            issued: Timestamp(0),
+            expires: Timestamp(1_000_000),
+        }
+    }
+
+    fn presence(issued: u64, running: u32, leaving: bool) -> Presence {
+        Presence {
+            node: NODE,
+            credential: Signed::sign(&SecretKey::from_seed(&[9; 32]), &credential()).unwrap(),
+            roles: vec![Role::Worker],
+            capabilities: Capabilities::default(),
+            free: Resources::default(),
+            running,
+            addrs: vec![],
+            leaving,
+            issued: Timestamp(issued),
+        }
+    }
+
+    fn price(issued: u64, amount: u64) -> PriceNotice {
+        PriceNotice {
+            node: NODE,
+            price: Price {
+                per_gfuel: hive_protocol::money::MicroCpt(amount),
+            },
+            issued: Timestamp(issued),
+        }
+    }
+
+    fn hear(directory: &mut Directory, presence: Presence) -> News {
+        directory.present(presence, &credential())
+    }
+
+    fn running(directory: &Directory) -> u32 {
+        directory.get(&NODE).unwrap().view.heartbeat.running
+    }
+
+    #[test]
+    fn an_older_presence_replaces_no_newer_one() {
+        let mut directory = Directory::default();
+        assert_eq!(hear(&mut directory, presence(50_000, 1, false)), News::Came);
+        assert_eq!(hear(&mut directory, presence(60_000, 2, false)), News::Same);
+        assert_eq!(hear(&mut directory, presence(50_000, 1, false)), News::Old);
+        assert_eq!(
+            hear(&mut directory, presence(60_000, 9, false)),
+            News::Old,
+            "again"
+        );
+        assert_eq!(running(&directory), 2);
+        assert_eq!(hear(&mut directory, presence(60_001, 3, false)), News::Same);
+        assert_eq!(running(&directory), 3);
+    }
+
+    #[test]
+    fn who_has_left_is_not_brought_back_by_what_it_said_before() {
+        let mut directory = Directory::default();
+        hear(&mut directory, presence(50_000, 0, false));
+        assert_eq!(hear(&mut directory, presence(51_000, 0, true)), News::Same);
+        assert_eq!(hear(&mut directory, presence(50_000, 0, false)), News::Old);
+        assert!(!directory.get(&NODE).unwrap().view.online);
+        assert_eq!(hear(&mut directory, presence(52_000, 0, false)), News::Came);
+    }
+
+    #[test]
+    fn a_node_whose_clock_is_behind_the_authoritys_is_heard() {
+        let mut directory = Directory::default();
+        hear(&mut directory, presence(50_000, 1, false));
+        let mut view = directory.get(&NODE).unwrap().view.clone();
+        view.last_seen = Timestamp(90_000);
+        directory.registered(view);
+        assert_eq!(hear(&mut directory, presence(51_000, 2, false)), News::Same);
+        assert_eq!(running(&directory), 2);
+        assert_eq!(hear(&mut directory, presence(50_500, 1, false)), News::Old);
+    }
+
+    #[test]
+    fn an_older_price_replaces_no_newer_one_and_presence_leaves_it_alone() {
+        let mut directory = Directory::default();
+        assert!(directory.priced(&price(10_000, 7)), "of a node nobody knows yet");
+        assert_eq!(directory.price(&NODE), None);
+        hear(&mut directory, presence(50_000, 0, false));
+        assert!(directory.priced(&price(50_000, 7)) && directory.priced(&price(60_000, 8)));
+        assert!(!directory.priced(&price(50_000, 7)) && !directory.priced(&price(60_000, 7)));
+        hear(&mut directory, presence(70_000, 0, false));
+        assert!(!directory.priced(&price(55_000, 7)));
+        assert_eq!(directory.price(&NODE), Some(price(60_000, 8).price));
+    }
 }
