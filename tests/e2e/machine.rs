@@ -4,8 +4,13 @@ use crate::{
     guests,
     mesh::{Mesh, Slot, home},
     node::Node,
+    wait::{SOON, until},
 };
-use std::{net::UdpSocket, process::Command};
+use std::{
+    net::UdpSocket,
+    process::Command,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 #[test]
 fn two_daemons_on_one_folder_are_refused_and_the_first_goes_on() {
@@ -64,10 +69,46 @@ fn a_port_already_taken_is_named() {
     mesh.client_sees(1);
 }
 
+/// An hour off, either way, in milliseconds.
+const HOUR_OFF: [&str; 2] = ["3600000", "-3600000"];
+/// How far a time that is named may be from the one it should be: what a starved machine is late by.
+const NEARLY: u64 = 60;
+/// Seconds of a day.
+const DAY: u64 = 86_400;
+
+/// The moments of day named in a text, such as `2026-11-21T04:13:03Z`, in seconds, in their order.
+fn times_of(text: &str) -> Vec<u64> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == ':'));
+    let time = |word: &str| {
+        let (_, time) = word.trim_end_matches(':').strip_suffix('Z')?.split_once('T')?;
+        let parts: Option<Vec<u64>> = time.split(':').map(|n| n.parse().ok()).collect();
+        parts
+            .filter(|p| p.len() == 3)
+            .map(|p| p[0] * 3600 + p[1] * 60 + p[2])
+    };
+    words.filter_map(time).collect()
+}
+
+/// Both times must be in the text: first the one that is off, then the right one.
+#[track_caller]
+fn has_both_times(text: &str, offset: &str) {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let off = unix.saturating_add_signed(offset.parse::<i64>().unwrap() / 1000);
+    let times = times_of(text);
+    assert!(times.len() >= 2, "two times in {text:?}");
+    for (named, right) in times.into_iter().zip([off, unix]) {
+        let apart = (named + DAY - right % DAY) % DAY;
+        assert!(
+            apart.min(DAY - apart) <= NEARLY,
+            "{named} is not {right} in {text:?}"
+        );
+    }
+}
+
 #[test]
 fn a_clock_one_hour_off_is_named_with_both_times() {
     let mesh = Mesh::of(0);
-    for offset in ["3600000", "-3600000"] {
+    for offset in HOUR_OFF {
         let mut late = Node::new(&mesh.path(".."), "late").with("clock_offset_ms", offset);
         late.start();
         let role = "worker";
@@ -78,6 +119,7 @@ fn a_clock_one_hour_off_is_named_with_both_times() {
             .run(&["up", ticket["ticket"].as_str().unwrap()])
             .fails(4, "join.clock_skew");
         assert!(said.talk().contains("clock"), "{}", said.talk());
+        has_both_times(&said.talk(), offset);
         // Set right, the same ticket admits.
         late.stop();
         late.set("clock_offset_ms", "0");
@@ -86,6 +128,47 @@ fn a_clock_one_hour_off_is_named_with_both_times() {
         late.stop();
         std::fs::remove_dir_all(&late.dir).unwrap();
     }
+}
+
+#[test]
+fn a_members_clock_one_hour_off_is_named_and_once_right_its_tasks_run() {
+    let mut mesh = Mesh::of(1);
+    let noop = mesh.module("noop", guests::NOOP);
+    for offset in HOUR_OFF {
+        for node in mesh.workers.iter_mut().chain([&mut mesh.client]) {
+            node.stop();
+            node.set("clock_offset_ms", offset);
+            node.start();
+        }
+        for node in [&mesh.workers[0], &mesh.client] {
+            let problem = until(
+                &format!("{}'s clock is its first problem", node.name),
+                SOON,
+                || {
+                    let first = node.get("/v1/status", "status")?["problems"][0].clone();
+                    (first["code"] == "member.clock_skew").then_some(first)
+                },
+            );
+            has_both_times(problem["message"].as_str().unwrap(), offset);
+            assert!(
+                problem["hint"].as_str().unwrap().contains("set the clock"),
+                "{problem}"
+            );
+        }
+        let submit = ["task", "submit", &noop, "--wait", "--patience", "3s"];
+        let said = mesh.client.spawn(&submit).end(SOON).fails(4, "member.clock_skew");
+        has_both_times(&said.talk(), offset);
+        for node in mesh.workers.iter_mut().chain([&mut mesh.client]) {
+            node.stop();
+            node.set("clock_offset_ms", "0");
+            node.start();
+        }
+        mesh.client_sees(1);
+        let status = mesh.client.json("status", &["status"]);
+        assert_eq!(status["problems"], serde_json::json!([]), "{status}");
+        mesh.client.run(&["task", "submit", &noop, "--wait"]).ok();
+    }
+    mesh.settled();
 }
 
 /// A job whose inputs do not fit on the worker.

@@ -5,6 +5,7 @@
 //! [`AuthorityHandle::ask`], whoever only wants in calls [`AuthorityHandle::join`]. The [`Mailbox`] beside it keeps
 //! notices for members who are away.
 
+pub mod clocks;
 mod history;
 pub mod log;
 mod mailbox;

@@ -1,11 +1,12 @@
 //! Letting newcomers in: the one thing a stranger may ask.
 
 use super::{AuthorityHandle, core::Job};
+use crate::clocks;
 use hive_protocol::{
     command::{CommandBody, Refusal},
     ids::NodeId,
     join::{JoinReply, JoinRequest},
-    time::{MAX_CLOCK_SKEW, Timestamp},
+    time::Timestamp,
 };
 
 impl AuthorityHandle {
@@ -58,62 +59,20 @@ fn check_body(body: &CommandBody, from: NodeId) -> Result<(), Refusal> {
 }
 
 fn check_clocks(here: Timestamp, there: Timestamp) -> Result<(), Refusal> {
-    let (ahead, by) = if there > here {
-        ("ahead of", there.since(here))
-    } else {
-        ("behind", here.since(there))
-    };
-    if by <= MAX_CLOCK_SKEW {
-        return Ok(());
+    match clocks::apart(("this machine's", there), ("the authority's", here)) {
+        None => Ok(()),
+        Some(text) => Err(Refusal::new(
+            "join.clock_skew",
+            format!("{text}; set the clock (for example with NTP) and try again"),
+        )),
     }
-    Err(Refusal::new(
-        "join.clock_skew",
-        format!(
-            "this machine's clock says {}, the authority's {}: {}.{:03} s {ahead} it, {} s are allowed; set the clock (for example with NTP) and try again",
-            utc(there),
-            utc(here),
-            by.0 / 1000,
-            by.0 % 1000,
-            MAX_CLOCK_SKEW.0 / 1000
-        ),
-    ))
-}
-
-/// `2026-11-21T04:13:03Z`.
-fn utc(t: Timestamp) -> String {
-    let seconds = t.0 / 1000;
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Days since 0000-03-01 in the proleptic Gregorian calendar (after Howard Hinnant's `civil_from_days`).
-    let z = days.saturating_add(719_468);
-    let (era, doe) = (z / 146_097, z % 146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let (day, month) = (
-        doy - (153 * mp + 2) / 5 + 1,
-        if mp < 10 { mp + 3 } else { mp - 9 },
-    );
-    let year = yoe + era * 400 + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        rest / 3600,
-        rest / 60 % 60,
-        rest % 60
-    )
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-
-    #[test]
-    fn moments_read_as_dates() {
-        assert_eq!(utc(Timestamp(0)), "1970-01-01T00:00:00Z");
-        assert_eq!(utc(Timestamp(951_782_400_000)), "2000-02-29T00:00:00Z");
-        assert_eq!(utc(Timestamp(1_795_234_383_000)), "2026-11-21T04:13:03Z");
-        assert!(utc(Timestamp(u64::MAX)).ends_with('Z'));
-    }
+    use hive_protocol::time::MAX_CLOCK_SKEW;
 
     #[test]
     fn a_skew_names_both_clocks_and_the_difference() {

@@ -53,7 +53,7 @@ impl Daemon {
             Call::Jobs { reply } => {
                 let mut all: Vec<&Entry> = self.book.jobs.values().collect();
                 all.sort_by_key(|e| std::cmp::Reverse((e.submitted, e.job)));
-                let _ = reply.send(Ok(all.into_iter().map(job_view).collect()));
+                let _ = reply.send(Ok(all.into_iter().map(|e| self.job_shown(e)).collect()));
             }
             Call::Job { job, reply } => {
                 let answer = self.with_job(&job, |d, id| d.show_job(id));
@@ -198,7 +198,22 @@ impl Daemon {
     }
 
     pub(super) fn show_job(&self, job: JobId) -> Result<JobView, Refused> {
-        self.entry(job).map(job_view)
+        self.entry(job).map(|entry| self.job_shown(entry))
+    }
+
+    /// The job; when it waits for want of an authority or its word, and this node's clock is why, that is the reason.
+    fn job_shown(&self, entry: &Entry) -> JobView {
+        let mut view = job_view(entry);
+        if let Some(waiting) = &mut view.waiting
+            && matches!(
+                waiting.code.as_str(),
+                "credential.missing" | "authority.unreachable"
+            )
+            && let Some(clock) = self.clock_problem()
+        {
+            *waiting = clock;
+        }
+        view
     }
 
     fn show_task(&self, job: JobId, index: TaskIndex) -> Result<TaskView, Refused> {

@@ -14,6 +14,9 @@ use std::{collections::BTreeSet, sync::Arc};
 
 /// How long an authority may take to be found after joining or a restart before that is a problem.
 const FINDING: Millis = Millis::secs(3);
+/// A daemon reads the machine's clock once, so setting that is not enough.
+const CLOCK_HINT: &str =
+    "set the clock that is wrong (timedatectl set-ntp true), then there: hivenode down, hivenode up";
 
 impl Daemon {
     /// The mesh, if this node belongs to one.
@@ -48,8 +51,22 @@ impl Daemon {
         !mesh.authority_up && self.clock.now().since(mesh.authority_since) > FINDING
     }
 
+    /// This node's clock, when it is too far from the authorities': then they refuse it, and it them.
+    pub(super) fn clock_problem(&self) -> Option<Problem> {
+        let message = self.mesh.as_ref()?.standing.clock_apart()?;
+        Some(Problem {
+            code: "member.clock_skew".to_owned(),
+            message,
+            hint: Some(CLOCK_HINT.to_owned()),
+        })
+    }
+
     fn found_problems(&self) -> Vec<Problem> {
         let mut problems = self.problems.clone();
+        // First: what else is said may come of it.
+        if let Some(clock) = self.clock_problem() {
+            problems.insert(0, clock);
+        }
         let mut add = |code: &str, message: String, hint: &str| {
             problems.push(Problem {
                 code: code.to_owned(),
@@ -241,6 +258,10 @@ impl Daemon {
             let fixes = if f.fix.is_empty() { Vec::new() } else { vec![f.fix] };
             (steps.collect(), fixes)
         });
+        let fixes = match self.clock_problem() {
+            Some(clock) => vec![clock.message, CLOCK_HINT.to_owned()],
+            None => fixes,
+        };
         let subject = index.map_or_else(
             || job.to_string(),
             |i| hive_protocol::ids::TaskId { job, index: i }.to_string(),

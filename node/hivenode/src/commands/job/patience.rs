@@ -27,6 +27,9 @@ fn hopeless(waiting: &Problem) -> Option<Exit> {
         Some(Exit::NO_FIT)
     } else if waiting.code.starts_with("wallet.") || waiting.code == "job.budget" {
         Some(Exit::NO_CREDIT)
+    } else if waiting.code.starts_with("credential.") || waiting.code.starts_with("member.") {
+        // A clock that is off, an account shut out: waiting mends neither.
+        Some(Exit::of(Kind::Denied))
     } else {
         // An authority that is away comes back.
         None
@@ -148,6 +151,10 @@ pub mod tests {
                 .1,
             Exit::NO_CREDIT
         );
+        for denied in ["credential.missing", "member.clock_skew"] {
+            let stuck = job("waiting", Some(denied));
+            assert_eq!(p.look(&stuck, start).unwrap().1, Exit::of(Kind::Denied));
+        }
         assert!(p.look(&job("waiting", Some("place.busy")), later).is_none());
         assert!(
             p.look(&job("waiting", Some("authority.unreachable")), later)
