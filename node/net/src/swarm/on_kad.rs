@@ -11,7 +11,7 @@ use hive_protocol::{
     member::MAX_ADDRS,
 };
 use libp2p::{
-    PeerId,
+    Multiaddr, PeerId,
     kad::{
         AddProviderError, Event, GetClosestPeersError, GetClosestPeersOk, GetProvidersError, GetProvidersOk,
         InboundRequest, ProviderRecord, QueryId, QueryResult, RecordKey, store::RecordStore,
@@ -21,6 +21,8 @@ use std::{collections::BTreeSet, time::Instant};
 
 /// Queries of ours at a time.
 const MAX_QUERIES: usize = 64;
+/// Bytes of a provider's address; the longest there is, through a relay and with both names, has 105.
+const MAX_ADDR: usize = 128;
 /// Enough providers to stop looking for more.
 const ENOUGH: usize = 3;
 
@@ -129,7 +131,7 @@ impl Node {
     }
 
     fn on_provider(&mut self, mut record: ProviderRecord) {
-        record.addresses.retain(names::dialable);
+        record.addresses.retain(worth_keeping);
         record.addresses.truncate(MAX_ADDRS);
         let store = self.swarm.behaviour_mut().kad.inner().store_mut();
         let tally = &self.shared.tally;
@@ -221,4 +223,31 @@ impl Node {
 
 fn key(hash: BlobHash) -> RecordKey {
     RecordKey::new(hash.as_bytes())
+}
+
+/// Whether an address of a provider is kept: what follows a relay's name may be anything, as long as a packet.
+fn worth_keeping(addr: &Multiaddr) -> bool {
+    addr.len() <= MAX_ADDR && names::dialable(addr)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn addresses_are_kept_that_lead_somewhere_and_are_no_longer_than_they_must_be() {
+        let peer = names::peer_id(NodeId(
+            hive_protocol::keys::SecretKey::from_seed(&[4; 32]).public(),
+        ))
+        .unwrap();
+        let circuit = format!("/ip6/2001:db8::1/udp/65535/quic-v1/p2p/{peer}/p2p-circuit");
+        let keeps = |text: String| worth_keeping(&text.parse().unwrap());
+        assert!(keeps("/ip4/10.0.0.1/tcp/1".to_owned()));
+        assert!(keeps(format!("{circuit}/p2p/{peer}")));
+        assert!(!keeps("/ip4/0.0.0.0/tcp/1".to_owned()));
+        let long = format!("{circuit}/dns/{}", "a".repeat(4000));
+        assert!(names::dialable(&long.parse().unwrap()));
+        assert!(!keeps(long));
+    }
 }

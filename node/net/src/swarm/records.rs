@@ -18,7 +18,7 @@ use std::{
 
 /// Records of one node: as many as an honest one announces. In a mesh of up to 20 nodes each keeps all keys of all.
 const MAX_OF_ONE: usize = MAX_PROVIDED;
-/// Records of all others. Each key costs the store 3 KiB, so this and what is the node's own come to 13 MiB at most.
+/// Records of all others. A key costs the store 3 KiB and a record its addresses: with the node's own, 17 MiB at most.
 pub(crate) const MAX_RECORDS: usize = 2 * MAX_OF_ONE;
 
 /// A record by what tells it from others: a key, and who provides it.
