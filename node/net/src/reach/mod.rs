@@ -10,6 +10,7 @@ mod back;
 mod budget;
 mod facts;
 mod filter;
+mod leash;
 mod mapper;
 mod probe;
 mod publish;
@@ -24,6 +25,7 @@ pub use ask::{TEST_TIMEOUT, TestReport, Tester, Tried};
 pub use facts::{MappingView, NetFacts, route_mtu};
 
 pub(crate) use arrivals::Arrival;
+pub(crate) use leash::Leash;
 pub(crate) use probe::Prober;
 pub(crate) use resolve::resolve;
 pub(crate) use scope::{Scope, of as scope_of};
@@ -52,6 +54,8 @@ const BACKLOG: usize = 64;
 pub(crate) struct Reach {
     /// Where something was sent to lately.
     pub sent: Arc<SentTo>,
+    /// Ends dials before their time.
+    pub leash: Arc<Leash>,
     /// Who came in lately.
     pub arrivals: arrivals::Arrivals,
     /// What this node was seen as.

@@ -1,6 +1,7 @@
 //! To which IP addresses this node has sent something lately. A connection that comes in from any other address shows
 //! that strangers are let in; one from these shows only that a router remembers what went out.
 
+use super::leash::{self, Leash};
 use crate::names;
 use libp2p::{
     Multiaddr, PeerId,
@@ -52,35 +53,23 @@ impl SentTo {
     }
 }
 
-/// A transport that notes where it dials.
+/// A transport that notes where it dials, and whose dials can be ended.
 pub(crate) struct Noted {
     inner: Boxed<(PeerId, StreamMuxerBox)>,
     sent: Arc<SentTo>,
+    leash: Arc<Leash>,
 }
 
 impl Noted {
-    pub(crate) const fn new(inner: Boxed<(PeerId, StreamMuxerBox)>, sent: Arc<SentTo>) -> Self {
-        Self { inner, sent }
-    }
-}
-
-type Inner = Boxed<(PeerId, StreamMuxerBox)>;
-
-impl Transport for Noted {
-    type Output = (PeerId, StreamMuxerBox);
-    type Error = io::Error;
-    type ListenerUpgrade = <Inner as Transport>::ListenerUpgrade;
-    type Dial = <Inner as Transport>::Dial;
-
-    fn listen_on(&mut self, id: ListenerId, addr: Multiaddr) -> Result<(), TransportError<io::Error>> {
-        self.inner.listen_on(id, addr)
+    pub(crate) const fn new(inner: Inner, sent: Arc<SentTo>, leash: Arc<Leash>) -> Self {
+        Self { inner, sent, leash }
     }
 
-    fn remove_listener(&mut self, id: ListenerId) -> bool {
-        self.inner.remove_listener(id)
-    }
-
-    fn dial(&mut self, addr: Multiaddr, opts: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
+    fn dial_noted(
+        &mut self,
+        addr: Multiaddr,
+        opts: DialOpts,
+    ) -> Result<<Inner as Transport>::Dial, TransportError<io::Error>> {
         match addr.iter().next() {
             Some(Protocol::Ip4(ip)) => self.sent.note(ip.into(), Instant::now()),
             Some(Protocol::Ip6(ip)) => self.sent.note(ip.into(), Instant::now()),
@@ -102,6 +91,32 @@ impl Transport for Noted {
                 done => done,
             }
         }))
+    }
+}
+
+type Inner = Boxed<(PeerId, StreamMuxerBox)>;
+
+impl Transport for Noted {
+    type Output = (PeerId, StreamMuxerBox);
+    type Error = io::Error;
+    type ListenerUpgrade = <Inner as Transport>::ListenerUpgrade;
+    type Dial = <Inner as Transport>::Dial;
+
+    fn listen_on(&mut self, id: ListenerId, addr: Multiaddr) -> Result<(), TransportError<io::Error>> {
+        self.inner.listen_on(id, addr)
+    }
+
+    fn remove_listener(&mut self, id: ListenerId) -> bool {
+        self.inner.remove_listener(id)
+    }
+
+    fn dial(&mut self, addr: Multiaddr, opts: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
+        let held = self.leash.held();
+        let dial = self.dial_noted(addr, opts)?;
+        Ok(match held {
+            Some(token) => Box::pin(leash::until(token, dial)),
+            None => dial,
+        })
     }
 
     fn poll(

@@ -12,8 +12,11 @@ use std::{collections::BTreeSet, net::IpAddr};
 const MAX_SEEN: usize = 32;
 /// Addresses named: some 300 bytes of them.
 pub(super) const MAX_NAMED: usize = 28;
-/// Public machines among them, and private addresses of each transport.
+/// Private addresses of each transport among them, and public IPv6 addresses.
 const MAX_MACHINES: usize = 3;
+/// Public IPv4 addresses among them, the best two: a carrier's NAT with a pool may give QUIC and TCP different ones, and
+/// where this node has moved, one transport may have been seen at the old one only.
+const MAX_PUBLIC_V4: usize = 2;
 /// Public addresses of each transport: those seen, and those foreseen.
 const MAX_PUBLIC: usize = 11;
 /// Ports foreseen of a router that counts them up. It goes on counting with everything that is sent meanwhile.
@@ -150,20 +153,38 @@ fn port(addr: &Multiaddr) -> Option<u16> {
     }
 }
 
+/// Public machines admitted so far: of IPv4 a few addresses, of IPv6 a few of one network, the first one's. A host has
+/// several there, one of them its own for what it sends.
+#[derive(Default)]
+struct Machines(BTreeSet<IpAddr>);
+
+impl Machines {
+    fn admit(&mut self, ip: IpAddr) -> bool {
+        if self.0.contains(&ip) {
+            return true;
+        }
+        let network = |ip: &IpAddr| match ip {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(ip) => Some(ip.to_bits() >> 64),
+        };
+        let mut family = self.0.iter().filter(|other| other.is_ipv4() == ip.is_ipv4());
+        let most = if ip.is_ipv4() { MAX_PUBLIC_V4 } else { MAX_MACHINES };
+        let room = family.clone().count() < most && family.all(|other| network(other) == network(&ip));
+        room && self.0.insert(ip)
+    }
+}
+
 /// The best of a list, in order, a few of each kind: whether it is this node's list or a peer's.
 pub(super) fn choose(all: impl IntoIterator<Item = Multiaddr>, loopback: bool) -> Vec<Multiaddr> {
     let (mut quic, mut tcp, mut private): (Vec<_>, Vec<_>, Vec<_>) = Default::default();
-    let mut machines = BTreeSet::new();
+    let mut machines = Machines::default();
     for addr in all {
         if !names::dialable(&addr) || names::is_circuit(&addr) || (is_loopback(&addr) && !loopback) {
             continue;
         }
         let public = is_public(&addr);
-        if public && let Some(ip) = names::ip(&addr) {
-            if machines.len() >= MAX_MACHINES && !machines.contains(&ip) {
-                continue;
-            }
-            machines.insert(ip);
+        if public && !names::ip(&addr).is_some_and(|ip| machines.admit(ip)) {
+            continue;
         }
         let kind = match (public, names::transport(&addr)) {
             (false, _) => &mut private,
@@ -266,12 +287,12 @@ mod tests {
         let (public, private): (Vec<_>, Vec<_>) = chosen.iter().partition(|a| is_public(a));
         assert_eq!(
             (public.len(), private.len()),
-            (2 * MAX_MACHINES, 2 * MAX_MACHINES)
+            (2 * MAX_PUBLIC_V4, 2 * MAX_MACHINES)
         );
         let ports = (1..60).flat_map(|n| all(&[&format!("/ip4/203.0.113.1/tcp/{n}")]));
         assert_eq!(
             choose(ports.chain(many()), false).len(),
-            MAX_PUBLIC + MAX_MACHINES + 2 * MAX_MACHINES
+            MAX_PUBLIC + MAX_PUBLIC_V4 + 2 * MAX_MACHINES
         );
         assert!(!chosen.iter().any(is_loopback));
         let public = ["/ip4/203.0.113.1/tcp/1", "/ip6/2001:db8::1/tcp/1"];
@@ -282,5 +303,22 @@ mod tests {
             "/ip6/fd00::1/tcp/1",
         ];
         assert!(all(&public).iter().all(is_public) && !all(&private).iter().any(is_public));
+    }
+
+    #[test]
+    fn of_a_peers_public_machines_the_first_few_are_sent_anything() {
+        let named = all(&[
+            "/ip4/203.0.113.5/udp/1/quic-v1",
+            "/ip6/2001:db8:0:1::5/udp/1/quic-v1",
+            "/ip4/203.0.113.6/tcp/1",
+            "/ip4/203.0.113.7/udp/1/quic-v1",
+            "/ip6/::ffff:203.0.113.8/udp/1/quic-v1",
+            "/ip6/2001:db8:0:1::6/tcp/1",
+            "/ip6/2001:db8:0:2::5/tcp/1",
+            "/ip4/203.0.113.5/tcp/2",
+        ]);
+        let chosen: BTreeSet<_> = choose(named.clone(), false).into_iter().collect();
+        let expected: BTreeSet<_> = [0, 1, 2, 5, 7].map(|n| named[n].clone()).into();
+        assert_eq!(chosen, expected);
     }
 }

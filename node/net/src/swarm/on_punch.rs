@@ -17,7 +17,7 @@ use super::{
     Node,
     alarms::{Alarm, Step, What},
     candidates,
-    punches::Side,
+    punches::{MAX_ACTIVE, Side, TALKS_A_MINUTE},
 };
 use crate::{
     counters::count,
@@ -93,8 +93,9 @@ impl Node {
             return;
         }
         let begins = known.preferred(self.me).is_some_and(|c| !c.dialer);
-        if begins && !self.punches.is_active(&peer) && self.punches.next(&peer).is_none() {
-            self.plan_punch(peer, now, now);
+        if begins && !self.punches.is_active(&peer) && !self.punches.is_planned(&peer) {
+            let at = self.punches.next(&peer).map_or(now, |next| next.max(now));
+            self.plan_punch(peer, at, now);
         }
     }
 
@@ -120,7 +121,7 @@ impl Node {
                 self.punch_over(peer);
             }
             let now = Instant::now();
-            self.plan_punch(peer, now, now);
+            self.plan_punch(peer, self.punches.afresh(&peer, now), now);
         }
     }
 
@@ -135,13 +136,15 @@ impl Node {
             return Ok(());
         }
         self.punches.fresh_start(&peer);
+        let (what, limit) = if self.punches.spent(&peer, Instant::now()) {
+            ("punches with this node in a minute", TALKS_A_MINUTE)
+        } else {
+            ("punches under way", MAX_ACTIVE)
+        };
         if self.begin_punch(peer) {
             Ok(())
         } else {
-            Err(NetError::Busy {
-                what: "punches under way",
-                limit: super::punches::MAX_ACTIVE,
-            })
+            Err(NetError::Busy { what, limit })
         }
     }
 
@@ -219,6 +222,8 @@ impl Node {
                     .is_some_and(|p| p.is_member() && !p.is_direct());
                 if relayed {
                     self.begin_punch(peer);
+                } else {
+                    self.punches.missed(&peer);
                 }
             }
             return;
@@ -263,7 +268,8 @@ impl Node {
         };
         let opts = opts.build();
         let id = opts.connection_id();
-        match self.swarm.dial(opts) {
+        let token = active.leash.clone();
+        match self.shared.reach.leash.hold(&token, || self.swarm.dial(opts)) {
             Ok(()) => {
                 if let Some(active) = self.punches.active(&peer) {
                     active.dials.insert(id);

@@ -73,7 +73,8 @@ impl Node {
         };
         let ours = self.own_addresses(loopback);
         let Some(round) = self.punches.start(peer, Side::Begins, now) else {
-            self.plan_punch(peer, now + LATER, now);
+            let at = self.punches.afresh(&peer, now).max(now + LATER);
+            self.plan_punch(peer, at, now);
             return false;
         };
         count(&self.shared.tally.punches_started);

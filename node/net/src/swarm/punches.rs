@@ -3,9 +3,10 @@
 use hive_protocol::ids::NodeId;
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
+use tokio_util::sync::CancellationToken;
 
 /// Punches under way at a time: each has up to four dials, out of the bound of pending connections.
 pub(super) const MAX_ACTIVE: usize = 8;
@@ -22,8 +23,30 @@ const PAUSES: [Duration; 7] = [
     Duration::from_secs(900),
     Duration::from_secs(1800),
 ];
-/// A peer's own wish to punch is answered this often.
-const ANSWER_EVERY: Duration = Duration::from_millis(400);
+/// A peer's own wish to punch is answered so long after the last one that was answered, by how many of those have come
+/// to nothing in a row: each has this node send tens of kilobytes to addresses the peer has named. Shorter than the
+/// pauses an honest peer makes, so that none of its wishes is refused: after a round of five seconds it makes
+/// `PAUSES`, and what it has newly learned of itself makes it begin anew at `AFRESH` at the soonest.
+const ANSWERS: [Duration; 6] = [
+    Duration::from_millis(400),
+    Duration::from_millis(1600),
+    Duration::from_secs(4),
+    Duration::from_secs(9),
+    Duration::from_secs(30),
+    Duration::from_secs(120),
+];
+/// What changes begins a round anew so long after the last one, by the rounds of the last minute: changes come in
+/// bursts, and others can bring them about.
+const AFRESH: [Duration; 5] = [
+    Duration::from_millis(500),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+    Duration::from_secs(35),
+];
+/// Rounds with one peer in a minute, whoever begins them and whatever they come to.
+pub(super) const TALKS_A_MINUTE: usize = 8;
+const MINUTE: Duration = Duration::from_secs(60);
 /// What is known of a peer is forgotten this long after its last punch.
 const FORGET: Duration = Duration::from_secs(3600);
 
@@ -44,6 +67,8 @@ pub(super) struct Active {
     pub began: Instant,
     /// Where to, once told.
     pub theirs: Vec<Multiaddr>,
+    /// Ends its dials.
+    pub leash: CancellationToken,
     /// Dials that belong to it.
     pub dials: BTreeSet<ConnectionId>,
     /// What the dials that failed said, at most one line each.
@@ -56,8 +81,31 @@ struct Peer {
     failures: usize,
     /// When the next is due, if this node is to begin it.
     next: Option<Instant>,
+    /// Whether something will begin it then.
+    planned: bool,
+    /// When a wish of its was answered last, and how many answers in a row have not led to a direct connection.
     answered: Option<Instant>,
+    in_vain: usize,
+    /// When the latest rounds began, at most `TALKS_A_MINUTE`.
+    talks: VecDeque<Instant>,
     last: Instant,
+}
+
+/// What stands in a table of pauses for the nth time; the last one goes on.
+fn pause(table: &[Duration], nth: usize) -> Duration {
+    table.get(nth).or(table.last()).copied().unwrap_or(MINUTE)
+}
+
+impl Peer {
+    /// When the minute's rounds leave room for another one, if they do not now.
+    fn spent_until(&self, now: Instant) -> Option<Instant> {
+        let first = self
+            .talks
+            .front()
+            .filter(|_| self.talks.len() >= TALKS_A_MINUTE)?;
+        let free = *first + MINUTE;
+        (free > now).then_some(free)
+    }
 }
 
 /// All of them.
@@ -80,12 +128,16 @@ impl Punches {
             active: None,
             failures: 0,
             next: None,
+            planned: false,
             answered: None,
+            in_vain: 0,
+            talks: VecDeque::new(),
             last: now,
         }))
     }
 
-    /// Starts a round; none when there is no room. A round that was under way with the peer is over.
+    /// Starts a round; none when there is no room, or when there were too many with this peer lately. A round that was
+    /// under way with the peer is over, and so are its dials.
     pub(super) fn start(&mut self, peer: PeerId, side: Side, now: Instant) -> Option<u64> {
         let others = self
             .peers
@@ -94,31 +146,65 @@ impl Punches {
         if others.count() >= MAX_ACTIVE {
             return None;
         }
-        self.rounds = self.rounds.wrapping_add(1);
-        let round = self.rounds;
+        let round = self.rounds.wrapping_add(1);
         let known = self.peer(peer, now)?;
+        if known.spent_until(now).is_some() {
+            return None;
+        }
+        if known.talks.len() >= TALKS_A_MINUTE {
+            known.talks.pop_front();
+        }
+        known.talks.push_back(now);
         known.last = now;
         known.next = None;
+        known.planned = false;
         if side == Side::Answers {
             known.answered = Some(now);
+            known.in_vain = known.in_vain.saturating_add(1);
+        }
+        if let Some(old) = known.active.take() {
+            old.leash.cancel();
         }
         known.active = Some(Active {
             round,
             side,
             began: now,
             theirs: Vec::new(),
+            leash: CancellationToken::new(),
             dials: BTreeSet::new(),
             said: Vec::new(),
         });
+        self.rounds = round;
         Some(round)
     }
 
-    /// Whether a peer's wish may be answered now: not while a round that this node may begin is under way.
+    /// Whether there were as many rounds with a peer in the last minute as there may be.
+    pub(super) fn spent(&self, peer: &PeerId, now: Instant) -> bool {
+        self.peers.get(peer).is_some_and(|p| p.spent_until(now).is_some())
+    }
+
+    /// When a round may begin anew because something has changed.
+    pub(super) fn afresh(&self, peer: &PeerId, now: Instant) -> Instant {
+        let Some(known) = self.peers.get(peer) else {
+            return now;
+        };
+        let lately = |at: &&Instant| now.saturating_duration_since(**at) < MINUTE;
+        let talks = known.talks.iter().filter(lately).count();
+        let rested = match known.talks.back() {
+            Some(last) if talks > 0 => *last + pause(&AFRESH, talks.saturating_sub(1)),
+            _ => now,
+        };
+        rested.max(known.spent_until(now).unwrap_or(now)).max(now)
+    }
+
+    /// Whether a peer's wish may be answered now: at growing pauses while nothing comes of it, and not while a round
+    /// that this node may begin is under way.
     pub(super) fn may_answer(&self, peer: &PeerId, me: NodeId, them: NodeId, now: Instant) -> bool {
         let Some(known) = self.peers.get(peer) else {
             return true;
         };
-        let soon = |at: Instant| now.saturating_duration_since(at) < ANSWER_EVERY;
+        let wait = pause(&ANSWERS, known.in_vain.saturating_sub(1));
+        let soon = |at: Instant| now.saturating_duration_since(at) < wait;
         if known.answered.is_some_and(soon) {
             return false;
         }
@@ -144,11 +230,12 @@ impl Punches {
         self.peers.get(peer).is_some_and(|p| p.active.is_some())
     }
 
-    /// Ends a round that has come to nothing; says when to try again.
+    /// Ends a round that has come to nothing, and its dials; says when to try again.
     pub(super) fn failed(&mut self, peer: &PeerId, now: Instant) -> Option<(Active, Instant)> {
         let known = self.peers.get_mut(peer)?;
         let over = known.active.take()?;
-        let pause = PAUSES.get(known.failures).or(PAUSES.last()).copied()?;
+        over.leash.cancel();
+        let pause = pause(&PAUSES, known.failures);
         known.failures = known.failures.saturating_add(1);
         known.last = now;
         let next = now + pause;
@@ -156,11 +243,14 @@ impl Punches {
         Some((over, next))
     }
 
-    /// Ends a round that has led to a direct connection, and forgets the failures before it.
+    /// Ends a round that has led to a direct connection, and forgets the failures before it. Its dials go on: another
+    /// one of them may be what the other side keeps.
     pub(super) fn succeeded(&mut self, peer: &PeerId) -> Option<Active> {
         let known = self.peers.get_mut(peer)?;
         known.failures = 0;
+        known.in_vain = 0;
         known.next = None;
+        known.planned = false;
         known.active.take()
     }
 
@@ -168,7 +258,20 @@ impl Punches {
     pub(super) fn plan(&mut self, peer: PeerId, at: Instant, now: Instant) {
         if let Some(known) = self.peer(peer, now) {
             known.next = Some(at);
+            known.planned = true;
         }
+    }
+
+    /// The time had come, and there was no way to talk.
+    pub(super) fn missed(&mut self, peer: &PeerId) {
+        if let Some(known) = self.peers.get_mut(peer) {
+            known.planned = false;
+        }
+    }
+
+    /// Whether the next round will begin by itself.
+    pub(super) fn is_planned(&self, peer: &PeerId) -> bool {
+        self.peers.get(peer).is_some_and(|p| p.planned)
     }
 
     /// When the next round is due.
@@ -211,61 +314,4 @@ impl Punches {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    const SMALL: NodeId = NodeId([1; 32]);
-    const LARGE: NodeId = NodeId([2; 32]);
-
-    #[test]
-    fn pauses_grow_and_a_success_forgets_them() {
-        let (mut punches, peer, now) = (Punches::default(), PeerId::random(), Instant::now());
-        let mut last = Duration::ZERO;
-        for _ in 0..PAUSES.len() {
-            punches.start(peer, Side::Begins, now).unwrap();
-            assert!(punches.is_active(&peer) && !punches.due(&peer, now));
-            let (_, next) = punches.failed(&peer, now).unwrap();
-            assert!(next - now > last, "longer each time");
-            last = next - now;
-            assert!(punches.due(&peer, next) && !punches.due(&peer, now));
-        }
-        punches.start(peer, Side::Begins, now).unwrap();
-        let (_, next) = punches.failed(&peer, now).unwrap();
-        assert_eq!(next - now, last, "and no longer at some point");
-        punches.start(peer, Side::Begins, now).unwrap();
-        punches.succeeded(&peer).unwrap();
-        assert!(punches.next(&peer).is_none());
-        punches.start(peer, Side::Begins, now).unwrap();
-        assert_eq!(punches.failed(&peer, now).unwrap().1 - now, PAUSES[0]);
-    }
-
-    #[test]
-    fn of_two_that_begin_at_once_the_smaller_ones_counts() {
-        let (mut small, mut large, now) = (Punches::default(), Punches::default(), Instant::now());
-        let peer = PeerId::random();
-        small.start(peer, Side::Begins, now).unwrap();
-        large.start(peer, Side::Begins, now).unwrap();
-        assert!(!small.may_answer(&peer, SMALL, LARGE, now));
-        assert!(large.may_answer(&peer, LARGE, SMALL, now));
-        // A flood of wishes is answered at its pace only.
-        large.start(peer, Side::Answers, now).unwrap();
-        assert!(!large.may_answer(&peer, LARGE, SMALL, now));
-        assert!(large.may_answer(&peer, LARGE, SMALL, now + ANSWER_EVERY));
-    }
-
-    #[test]
-    fn rounds_at_a_time_and_peers_are_bounded() {
-        let (mut punches, now) = (Punches::default(), Instant::now());
-        for _ in 0..MAX_ACTIVE {
-            assert!(punches.start(PeerId::random(), Side::Begins, now).is_some());
-        }
-        assert!(punches.start(PeerId::random(), Side::Begins, now).is_none());
-        for _ in 0..MAX_PEERS * 2 {
-            punches.plan(PeerId::random(), now, now);
-        }
-        assert!(punches.peers.len() <= MAX_PEERS);
-        punches.plan(PeerId::random(), now + FORGET, now + FORGET);
-        assert!(punches.peers.len() <= MAX_ACTIVE + 1);
-    }
-}
+mod tests;

@@ -130,7 +130,14 @@ pub(crate) fn build(
         .authenticate(Security::new(key)?)
         .multiplex(yamux_config())
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
-    let direct = Noted::new(direct(config.transports, key)?, Arc::clone(&shared.reach.sent));
+    let direct = {
+        let reach = &shared.reach;
+        Noted::new(
+            direct(config.transports, key)?,
+            Arc::clone(&reach.sent),
+            Arc::clone(&reach.leash),
+        )
+    };
     let all = circuits.or_transport(direct).map(|either, _| either.into_inner());
     let behaviour = Behaviour::new(config, key, shared, client)?;
     let settings = swarm::Config::with_tokio_executor()

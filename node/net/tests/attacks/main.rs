@@ -10,6 +10,7 @@ mod identity;
 #[path = "../net/mesh.rs"]
 #[allow(dead_code)]
 mod mesh;
+mod punches;
 mod raw;
 mod records;
 mod spam;

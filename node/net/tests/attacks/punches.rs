@@ -1,0 +1,174 @@
+//! A member that has a node punch at addresses of others: what the node sends there, and how often.
+
+use crate::{
+    honest,
+    mesh::{TestNode, member, member_with, soon, until},
+};
+use hive_net::{ListenAddrs, NetStream, RelayLimits};
+use hive_protocol::ids::NodeId;
+use libp2p::Multiaddr;
+use prost::Message as _;
+use std::time::{Duration, Instant};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UdpSocket,
+};
+
+const PUNCH: &str = "/libp2p/dcutr";
+const CONNECT: i32 = 100;
+const SYNC: i32 = 300;
+/// What a round sends has been sent by then.
+const ROUND: Duration = Duration::from_secs(7);
+/// Addresses named in a talk, all of them somebody else's.
+const NAMED: usize = 28;
+/// Of those in the node's own network, so many are sent anything; of public ones, so many of each transport.
+const MOST: usize = 6;
+const MOST_PUBLIC: usize = 11;
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct HolePunch {
+    #[prost(int32, required, tag = "1")]
+    kind: i32,
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    addrs: Vec<Vec<u8>>,
+}
+
+/// Others, who are sent something they have not asked for.
+struct Others(Vec<UdpSocket>);
+
+impl Others {
+    async fn new() -> Self {
+        let mut sockets = Vec::new();
+        for n in 0..NAMED {
+            let socket = UdpSocket::bind(format!("127.0.1.{}:0", n + 1)).await.unwrap();
+            sockets.push(socket);
+        }
+        Self(sockets)
+    }
+
+    fn addrs(&self) -> Vec<Vec<u8>> {
+        let addr = |socket: &UdpSocket| {
+            let at = socket.local_addr().unwrap();
+            let text = format!("/ip4/{}/udp/{}/quic-v1", at.ip(), at.port());
+            text.parse::<Multiaddr>().unwrap().to_vec()
+        };
+        self.0.iter().map(addr).collect()
+    }
+
+    /// What comes in this time: how many of them get something, and how many bytes in all.
+    async fn get_for(&self, time: Duration) -> (usize, usize) {
+        let (end, mut reached, mut sum) = (Instant::now() + time, 0, 0);
+        while Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(50)).await; // paced: what waits in the sockets is bounded
+            let (now, bytes) = self.got();
+            (reached, sum) = (reached.max(now), sum + bytes);
+        }
+        (reached, sum)
+    }
+
+    /// What has come: how many of them got something, and how many bytes in all.
+    fn got(&self) -> (usize, usize) {
+        let mut buf = vec![0; 4096];
+        let (mut reached, mut sum) = (0, 0);
+        for socket in &self.0 {
+            let before = sum;
+            while let Ok((len, _)) = socket.try_recv_from(&mut buf) {
+                sum += len;
+            }
+            reached += usize::from(sum > before);
+        }
+        (reached, sum)
+    }
+}
+
+async fn say(stream: &mut NetStream, kind: i32, addrs: Vec<Vec<u8>>) -> std::io::Result<usize> {
+    let bytes = HolePunch { kind, addrs }.encode_length_delimited_to_vec();
+    stream.write_all(&bytes).await?;
+    stream.flush().await?;
+    Ok(bytes.len())
+}
+
+/// One talk, with or without its end; the bytes said if the victim has answered.
+async fn talk(attacker: &TestNode, victim: NodeId, others: &Others, whole: bool) -> Option<usize> {
+    let mut stream = attacker.net.open(victim, PUNCH).await.ok()?;
+    let said = say(&mut stream, CONNECT, others.addrs()).await.ok()?;
+    let mut answer = [0; 64];
+    match soon("an answer or an end", stream.read(&mut answer)).await {
+        Ok(1..) if !whole => Some(said),
+        Ok(1..) => Some(said + say(&mut stream, SYNC, Vec::new()).await.ok()?),
+        _ => None,
+    }
+}
+
+/// Wishes for so long, in seconds; longer in a campaign.
+fn flood() -> Duration {
+    let asked = std::env::var("HIVE_CAMPAIGN").ok().and_then(|n| n.parse().ok());
+    Duration::from_secs(asked.unwrap_or(12))
+}
+
+/// Attackers at a relay, who can be reached through it only, and their victim, which has a connection to each.
+async fn attackers(seeds: [u8; 2]) -> (TestNode, TestNode, Vec<TestNode>) {
+    let (relay, victim) = (member(110).await, member(111).await);
+    relay.net.serve_relay(RelayLimits::default()).unwrap();
+    victim.dial(&relay).await;
+    let mut all = Vec::new();
+    for seed in seeds {
+        let attacker = member_with(seed, |config| {
+            config.direct = false;
+            config.listen = ListenAddrs::Exactly(Vec::new());
+        })
+        .await;
+        attacker.net.allow_direct(vec![relay.id()]).await;
+        attacker.dial(&relay).await;
+        let circuit = soon("a reservation", attacker.net.reserve(relay.id())).await;
+        honest::echoing(&attacker);
+        victim.net.learn(attacker.id(), vec![circuit.unwrap()]).await;
+        let mut pulse = honest::Pulse::to(&victim, attacker.id()).await;
+        pulse.p99(1).await;
+        all.push(attacker);
+    }
+    (relay, victim, all)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn punches_at_others_are_few_and_do_not_pile_up() {
+    let _alone = honest::alone().await;
+    let (_relay, victim, all) = attackers([112, 113]).await;
+    let others = Others::new().await;
+
+    let mut said = None;
+    until("the victim takes part", async || {
+        said = talk(&all[0], victim.id(), &others, true).await;
+        said.is_some()
+    })
+    .await;
+    let said = said.unwrap();
+    let (reached, one) = others.get_for(ROUND).await;
+    let each = one / MOST;
+    println!("punching: a talk of {said} bytes sends {one} to {reached} addresses, {each} to each");
+    println!(
+        "punching: to {MOST_PUBLIC} it would be {} times as much",
+        MOST_PUBLIC * each / said
+    );
+    assert!((1..=MOST).contains(&reached), "{reached}");
+
+    // A talk that breaks off: what had begun ends with it.
+    talk(&all[0], victim.id(), &others, false).await.unwrap();
+    let (_, rest) = others.get_for(ROUND).await;
+    println!("punching: a talk that breaks off sends {rest}");
+    assert!(rest < one / 8, "{rest}");
+
+    let (began, mut asked, mut answered, mut bytes) = (Instant::now(), 0, 0, 0);
+    while began.elapsed() < flood() {
+        asked += 1;
+        let talked = talk(&all[1], victim.id(), &others, true).await;
+        answered += usize::from(talked.is_some());
+        bytes += others.get_for(Duration::from_millis(100)).await.1;
+    }
+    bytes += others.get_for(ROUND).await.1;
+    println!(
+        "punching: {asked} wishes in {:?}: {answered} answered, {bytes} bytes",
+        flood()
+    );
+    assert!(asked > 20 && (1..=6).contains(&answered), "{answered} of {asked}");
+}
