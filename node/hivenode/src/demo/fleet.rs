@@ -74,6 +74,16 @@ fn home() -> Result<PathBuf, CliError> {
     Ok(home)
 }
 
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = clean(&path.display().to_string());
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,".contains(c);
+    if text.chars().all(plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 impl Fleet {
     /// Names the members; nothing runs yet.
     pub fn new(workers: u8, keep: bool) -> Result<Self, CliError> {
@@ -225,13 +235,12 @@ impl Fleet {
     }
 
     /// Says how to use what is left running.
-    pub fn keep(&mut self, out: &Output) {
-        let command = |name: &str, rest: &str| {
-            clean(&format!(
-                "hivenode --data {} {rest}",
-                self.home.join(name).display()
-            ))
-        };
+    pub fn keep(&self, out: &Output) {
+        // As it is: after `cargo run` there is no `hivenode` on the path.
+        let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("hivenode"));
+        let program = quoted(&program);
+        let home = quoted(&self.home);
+        let command = |name: &str, rest: &str| format!("{program} --data {home}/{name} {rest}");
         out.say("\nThe mesh is left running. Use it:");
         out.say(&format!("  {}", command("client", "node ls")));
         out.say(&format!("  {}", command("client", "job map MODULE.wasm FILES…")));
@@ -239,8 +248,7 @@ impl Fleet {
         out.say(&format!("  {}", command("authority", "invite --role worker")));
         out.say("Stop it:");
         out.say(&format!(
-            "  for d in {}/*/; do hivenode --data \"$d\" down; done; rm -r {0}",
-            clean(&self.home.display().to_string())
+            "  for d in {home}/*/; do {program} --data \"$d\" down; done; rm -r {home}"
         ));
     }
 }
@@ -324,5 +332,16 @@ impl Member {
         }
         let _ = child.kill().await;
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_quoted_for_the_shell_only_where_they_must_be() {
+        assert_eq!(quoted(Path::new("/a/b-1.c")), "/a/b-1.c");
+        assert_eq!(quoted(Path::new("/a b/it's")), "'/a b/it'\\''s'");
     }
 }
