@@ -108,6 +108,7 @@ pub fn print(out: &Output, books: &Books, rendered: &Rendered, target: &Path) ->
             json!({
                 "picture": target, "members": members, "minted": books.minted, "available": books.available,
                 "held": books.held, "first_tile_ms": millis(rendered.first), "render_ms": millis(rendered.took),
+                "moved_bytes": rendered.moved,
             }),
         );
     }

@@ -33,6 +33,9 @@ const LAST_WORDS: usize = 4;
 /// Longest path of the home folder: leaves room for the socket's name within `sun_path`.
 const HOME_MOST: usize = 80;
 
+/// Name of a daemon's counter of bytes received.
+const RECEIVED: &str = "hivenode_blob_received_bytes ";
+
 /// What the founder mints and gives the client.
 pub const MINT: MicroCpt = MicroCpt::cpt(1_000_000);
 /// The client's funds.
@@ -72,6 +75,12 @@ fn home() -> Result<PathBuf, CliError> {
     };
     private_folder(&home)?;
     Ok(home)
+}
+
+/// The bytes of blobs received, of a metrics page.
+fn received(page: &str) -> u64 {
+    let mut lines = page.lines().filter_map(|l| l.strip_prefix(RECEIVED));
+    lines.find_map(|n| n.trim().parse().ok()).unwrap_or(0)
 }
 
 /// A path as a shell takes it.
@@ -196,6 +205,13 @@ impl Fleet {
             .iter()
             .map(|m| async { Ok((m.client.status().await?.node, m.name.clone())) });
         try_join_all(asked).await.map(|pairs| pairs.into_iter().collect())
+    }
+
+    /// Bytes of modules, inputs and results that members have received from each other, by their own counters.
+    pub async fn moved(&self) -> Result<u64, CliError> {
+        let asked = self.members.iter().map(|m| m.client.metrics());
+        let pages = try_join_all(asked).await?;
+        Ok(pages.iter().map(|page| received(page)).sum())
     }
 
     /// The ends of all logs.
@@ -338,6 +354,13 @@ impl Member {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_metrics_page_tells_what_came() {
+        let page = "# TYPE hivenode_blob_received_bytes gauge\nhivenode_blob_sent_bytes 5\nhivenode_blob_received_bytes 31089\n";
+        assert_eq!(received(page), 31_089);
+        assert_eq!(received("# EOF"), 0);
+    }
 
     #[test]
     fn paths_are_quoted_for_the_shell_only_where_they_must_be() {

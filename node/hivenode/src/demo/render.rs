@@ -18,6 +18,8 @@ use tokio::io::AsyncReadExt;
 
 /// How often the daemon is asked how things stand.
 const ASK_EVERY: Duration = Duration::from_millis(80);
+/// How often all daemons are asked what they have received.
+const COUNT_EVERY: Duration = Duration::from_millis(400);
 /// The whole picture must be there by then.
 const DEADLINE: Duration = Duration::from_secs(600);
 /// Rows asked for at once.
@@ -33,6 +35,8 @@ pub struct Rendered {
     pub first: Duration,
     /// From the submission to the last tile.
     pub took: Duration,
+    /// Bytes members have received from each other.
+    pub moved: u64,
 }
 
 /// Submits the job and gathers its tiles.
@@ -77,11 +81,15 @@ pub async fn render(
         done: vec![false; tiles.len()],
         by_node: BTreeMap::new(),
         first: None,
-        bytes: 0,
     };
+    let (mut moved, mut asked) = (0, Instant::now());
     let ended = loop {
         let view = client.job(&job).await?;
         gathered.take(client, &job, &tiles, args.size.0, began).await?;
+        if asked.elapsed() >= COUNT_EVERY {
+            moved = fleet.moved().await?;
+            asked = Instant::now();
+        }
         let who: Vec<String> = gathered
             .by_node
             .iter()
@@ -98,7 +106,7 @@ pub async fn render(
             } else {
                 who.join(", ")
             },
-            show_size(gathered.bytes),
+            show_size(moved),
             view.queued + view.assigned,
             view.running,
         );
@@ -127,15 +135,22 @@ pub async fn render(
         return Err(CliError::internal("demo.failed_tiles", text));
     }
     let took = submitted.elapsed();
+    let moved = fleet.moved().await?;
     out.step(
         "rendered",
-        &format!("{} tiles in {}", ended.tasks, show_duration(took)),
+        &format!(
+            "{} tiles in {}, {} moved between the processes",
+            ended.tasks,
+            show_duration(took),
+            show_size(moved)
+        ),
     );
     Ok(Rendered {
         pixels: gathered.pixels,
         by_node: gathered.by_node,
         first: gathered.first.unwrap_or(took),
         took,
+        moved,
     })
 }
 
@@ -144,7 +159,6 @@ struct Gathered {
     done: Vec<bool>,
     by_node: BTreeMap<String, (u32, u64)>,
     first: Option<Duration>,
-    bytes: u64,
 }
 
 impl Gathered {
@@ -177,7 +191,6 @@ impl Gathered {
                 self.first.get_or_insert_with(|| began.elapsed());
                 let file = one_file(&row)?;
                 let bytes = fetch(client, file).await?;
-                self.bytes += bytes.len() as u64;
                 let bad = |why| CliError::internal("demo.bad_tile", format!("{}: {why}", row.label));
                 tile.place(width, &mut self.pixels, tile.pixels(&bytes).map_err(bad)?);
                 let by = self.by_node.entry(row.node.unwrap_or_default()).or_default();
