@@ -13,6 +13,7 @@ mod trees;
 mod wait;
 
 mod deaths;
+mod demo;
 mod files_disk;
 mod files_hostile;
 mod files_move;

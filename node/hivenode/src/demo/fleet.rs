@@ -226,28 +226,34 @@ impl Fleet {
         self.members.iter().flat_map(words).collect()
     }
 
-    /// Stops all daemons and takes their folders away; says how it went.
-    pub async fn stop(&mut self) -> String {
+    /// Stops all daemons and takes their folders away; says how it went, and what went wrong.
+    pub async fn stop(&mut self) -> Result<String, String> {
+        self.end(STOP).await
+    }
+
+    /// The same; each daemon gets so long before it is killed.
+    async fn end(&mut self, within: Duration) -> Result<String, String> {
         // The authority last: the others' last words go to it.
         let (authority, others): (Vec<_>, Vec<_>) =
             self.members.iter_mut().partition(|m| m.name == "authority");
         let mut killed: usize = 0;
         for group in [others, authority] {
-            let ends = join_all(group.into_iter().map(Member::stop)).await;
+            let ends = join_all(group.into_iter().map(|m| m.stop(within))).await;
             killed += ends.into_iter().filter(|clean| !clean).count();
         }
-        let removed = std::fs::remove_dir_all(&self.home).is_ok();
+        let removed = std::fs::remove_dir_all(&self.home);
         let processes = if killed == 0 {
             "all processes ended".to_owned()
         } else {
             format!("{killed} processes had to be killed")
         };
-        let folder = if removed {
-            "their folders are gone"
-        } else {
-            "their folders remain"
+        let clean = killed == 0 && removed.is_ok();
+        let folder = match removed {
+            Ok(()) => "their folders are gone".to_owned(),
+            Err(e) => format!("their folders remain in {}: {e}", self.home.display()),
         };
-        format!("{processes}, {folder}")
+        let text = format!("{processes}, {folder}");
+        if clean { Ok(text) } else { Err(text) }
     }
 
     /// Says how to use what is left running.
@@ -336,14 +342,14 @@ impl Member {
     }
 
     /// Stops the daemon; false when it had to be killed.
-    async fn stop(&mut self) -> bool {
+    async fn stop(&mut self, within: Duration) -> bool {
         let Some(mut child) = self.child.take() else {
             return true;
         };
         // Either way of telling it is enough; a daemon that never came up hears only the second.
         let _ = timeout(Duration::from_secs(2), self.client.stop(0)).await;
         self.leash = None;
-        if timeout(STOP, child.wait()).await.is_ok() {
+        if timeout(within, child.wait()).await.is_ok() {
             return true;
         }
         let _ = child.kill().await;
@@ -353,7 +359,32 @@ impl Member {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[tokio::test]
+    async fn what_had_to_be_killed_or_remains_is_no_clean_end() {
+        let mut fleet = Fleet::new(1, false).unwrap();
+        let deaf = Command::new("sleep")
+            .arg("600")
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        fleet.members[1].child = Some(deaf);
+        let said = fleet.end(Duration::from_millis(50)).await.unwrap_err();
+        assert_eq!(said, "1 processes had to be killed, their folders are gone");
+        // The folder is gone by now, which is as good as one that cannot be removed.
+        let said = fleet.end(Duration::from_millis(50)).await.unwrap_err();
+        assert!(
+            said.starts_with("all processes ended, their folders remain in "),
+            "{said}"
+        );
+        let mut fleet = Fleet::new(1, false).unwrap();
+        assert_eq!(
+            fleet.stop().await.unwrap(),
+            "all processes ended, their folders are gone"
+        );
+    }
 
     #[test]
     fn a_metrics_page_tells_what_came() {

@@ -43,20 +43,24 @@ pub async fn run(session: &Session, args: &DemoArgs) -> Result<Exit, CliError> {
         }
         Ok(()) => {
             let stopped = fleet.stop().await;
+            let stopped = stopped.map_err(|left| CliError::internal("demo.left_over", left))?;
             out.step("shut down", &stopped);
             Ok(Exit::OK)
         }
         Err(error) => {
             let failed = error.exit != Exit::INTERRUPTED;
             let logs = if failed { fleet.last_words() } else { Vec::new() };
-            fleet.stop().await;
+            let error = match fleet.stop().await {
+                Ok(_) => error,
+                Err(left) => error.note("left", left),
+            };
             Err(logs.into_iter().fold(error, |e, line| e.note("log", line)))
         }
     }
 }
 
 fn interrupted() -> CliError {
-    CliError::internal("demo.interrupted", "interrupted; all processes were stopped").exit(Exit::INTERRUPTED)
+    CliError::internal("demo.interrupted", "interrupted").exit(Exit::INTERRUPTED)
 }
 
 async fn scene(
