@@ -10,25 +10,30 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
+    task::JoinSet,
 };
 
 /// Connections of the attack.
 const MANY: usize = 10_000;
+/// Of those, the ones that must have stood for it to be the attack it says it is: the victim's system takes them, and
+/// then the victim decides.
+const STOOD: usize = 9_500;
 /// Under way at a time: an attacker's machine has bounds, too.
 const AT_ONCE: usize = 256;
 /// What this process (the attacker is in it) may grow by.
 const MOST_KB: u64 = 96_000;
-/// A member comes in within this time during the attack.
-const COME_IN: Duration = Duration::from_secs(3);
+/// A member comes in within this time during the attack. Where the system's queue of connections is full its first
+/// packet is lost, and said again after one second and after three.
+const COME_IN: Duration = Duration::from_secs(6);
 
 fn port(addr: &str) -> u16 {
     addr.rsplit('/').next().unwrap().parse().unwrap()
 }
 
 /// Lets this process open as many files as it may.
-fn open_files() {
+pub fn open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(
@@ -42,24 +47,52 @@ fn open_files() {
 }
 
 /// One connection of the attack, from a block of addresses that no honest node is in.
-async fn connect(n: usize, to: SocketAddr, words: &[u8]) -> Option<TcpStream> {
-    let socket = TcpSocket::new_v4().ok()?;
+async fn connect(n: usize, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
     let from = format!("127.{}.{}.{}:0", 66 + n % 4, n / 4 % 10, 1 + n / 40 % 250);
-    socket.bind(from.parse().unwrap()).ok()?;
-    let mut stream = socket.connect(to).await.ok()?;
-    stream.write_all(words).await.ok()?;
-    Some(stream)
+    socket.bind(from.parse().unwrap())?;
+    socket.connect(to).await
 }
 
-/// All connections of the attack, held open as long as the victim lets them.
-async fn attack(to: SocketAddr, words: &'static [u8]) -> Vec<TcpStream> {
+/// Says this and then nothing, as long as the victim lets it.
+async fn hold(mut stream: TcpStream, words: &[u8]) {
+    if stream.write_all(words).await.is_ok() {
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    }
+}
+
+/// What became of an attack.
+struct Attacked {
+    /// Connections that stood.
+    stood: usize,
+    /// The first that did not.
+    failed: Option<std::io::Error>,
+    /// Those that are still held.
+    held: JoinSet<()>,
+}
+
+/// All connections of the attack.
+async fn attack(to: SocketAddr, words: &'static [u8]) -> Attacked {
     use futures::{StreamExt, stream};
-    stream::iter(0..MANY)
-        .map(|n| connect(n, to, words))
-        .buffer_unordered(AT_ONCE)
-        .filter_map(std::future::ready)
-        .collect()
-        .await
+    let mut attacked = Attacked {
+        stood: 0,
+        failed: None,
+        held: JoinSet::new(),
+    };
+    let mut connecting = stream::iter(0..MANY)
+        .map(|n| connect(n, to))
+        .buffer_unordered(AT_ONCE);
+    while let Some(connected) = connecting.next().await {
+        match connected {
+            Ok(stream) => {
+                attacked.stood += 1;
+                attacked.held.spawn(hold(stream, words));
+            }
+            Err(e) => attacked.failed = attacked.failed.or(Some(e)),
+        }
+        while attacked.held.try_join_next().is_some() {}
+    }
+    attacked
 }
 
 async fn victim(seed: u8) -> (TestNode, TestNode, Pulse) {
@@ -90,23 +123,30 @@ async fn withstand(seed: u8, words: &'static [u8]) {
     let admission = newcomer.net.dial(victim.id(), victim.tcp()).await.unwrap();
     let came_in = began.elapsed();
     assert_eq!(admission, Admission::Member);
-    let held = tokio::time::timeout(Duration::from_secs(60), attacker)
+    let attacked = tokio::time::timeout(Duration::from_secs(60), attacker)
         .await
         .unwrap()
         .unwrap();
     let grown = rss().saturating_sub(before);
     let after = pulse.p99(200).await;
     println!(
-        "{} connections: round trip p99 idle {idle:?}, during {during:?}, after {after:?}; a member came in within \
-         {came_in:?}; {grown} KiB grown",
-        held.len()
+        "{} connections, {} still held: round trip p99 idle {idle:?}, during {during:?}, after {after:?}; a member came \
+         in within {came_in:?}; {grown} KiB grown",
+        attacked.stood,
+        attacked.held.len()
+    );
+    let stood = attacked.stood;
+    assert!(stood >= STOOD, "only {stood} of {MANY}: {:?}", attacked.failed);
+    let refused = victim.net.counters().inbound_failed;
+    assert!(
+        refused >= STOOD as u64 / 2,
+        "only {refused} were seen and refused"
     );
     assert!(came_in < COME_IN, "{came_in:?}");
     assert!(grown < MOST_KB, "{grown} KiB");
     // Two processors carry attacker and victim here: what an honest member notices stays far from seconds.
-    assert!(during < Duration::from_millis(250), "{during:?}");
+    assert!(during < Duration::from_millis(500), "{during:?}");
     assert!(friend.net.peers().await.iter().any(|p| p.member));
-    drop(held);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
