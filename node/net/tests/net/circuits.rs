@@ -1,7 +1,8 @@
 //! Ways through a relay: between nodes that nobody can dial, from first reservation to a relay that comes back.
 
 use crate::mesh::{TestNode, member, member_with, soon, until};
-use hive_net::{ListenAddrs, NetError, ProtocolPolicy, RelayLimits, Transport};
+use hive_net::{ListenAddrs, NetError, NetEvent, ProtocolPolicy, RelayLimits, Transport};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const ECHO: &str = "/test/echo/1";
@@ -90,6 +91,36 @@ async fn a_refused_reservation_is_named_and_a_later_one_works() {
     .await;
     b.net.unreserve(relay.id()).await;
     until("it is over", async || b.net.listen_addrs().is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reservation_is_renewed_before_it_ends_and_nobody_notices() {
+    let relay = member(220).await;
+    // Renewed at three quarters of it.
+    let limits = RelayLimits {
+        reservation_life: Duration::from_secs(6),
+        ..RelayLimits::default()
+    };
+    let service = relay.net.serve_relay(limits).unwrap();
+    let (a, mut b) = (hidden(221).await, hidden(222).await);
+    serve_echo(&b);
+    a.dial(&relay).await;
+    b.dial(&relay).await;
+    let address = soon("a reservation", b.net.reserve(relay.id())).await.unwrap();
+    until("it is renewed twice", async || {
+        assert_eq!(service.counts().reservations, 1, "it has ended at the relay");
+        assert!(b.net.listen_addrs().contains(&address), "its address was lost");
+        service.counts().reserved >= 3
+    })
+    .await;
+    let counters = b.net.counters();
+    assert_eq!((counters.reservations_made, counters.reservations_lost), (1, 0));
+    while let Some(event) = b.events.try_next() {
+        assert!(!matches!(event, NetEvent::NotListening { .. }), "{event:?}");
+    }
+    // By now the first would have ended: the way still leads there.
+    a.net.learn(b.id(), vec![address]).await;
+    echo(&a, &b, b"through a renewed one").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
