@@ -1,11 +1,11 @@
 //! Members that flood the mesh or say what is wrong: scored, then not heard.
 
 use crate::{
-    honest::{self, Pulse, echoing},
+    honest::{self, Pulse, echoing, rss},
     mesh::{TestNode, member, soon, until},
     raw::{self, BEGUN, Graft, Have, Rpc, publish, signed},
 };
-use hive_net::{Judgement, NetEvent, NetHandle, Topic};
+use hive_net::{Admission, Judgement, NetEvent, NetHandle, ProtocolPolicy, Topic};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -139,9 +139,110 @@ async fn a_flood_of_messages_does_not_drown_what_others_say() {
     let _stream = soon("the flood", flood).await.unwrap();
     let after = net.counters();
     println!("through the flood: message {worst:?}, round trip p99 {trips:?}");
+    assert!(worst < Duration::from_secs(5), "{worst:?}");
+    assert!(trips < Duration::from_secs(2), "{trips:?}");
     // What was handed on of 5000 is what the rate allows, and honest messages were all among it.
     let heard = after.gossip_received - before.gossip_received;
     assert!(heard < 1500, "{heard} messages of a flood were handed on");
+    // Who floods is sent away, and not let in again for a while.
+    until("the flooder is shut out", async || {
+        let dropped = net.counters().gossip_dropped_flood - before.gossip_dropped_flood;
+        dropped >= 512 && net.peers().await.iter().all(|p| p.node != attacker.id())
+    })
+    .await;
+    let again = soon("an answer", attacker.net.dial(id, net.listen_addrs())).await;
+    assert!(!matches!(again, Ok(Admission::Member)), "{again:?}");
+    assert!(
+        net.peers()
+            .await
+            .iter()
+            .any(|p| p.node == friend.id() && p.member)
+    );
+}
+
+/// A member that takes the stream on which gossip is said to it and never reads a byte.
+async fn deaf(seed: u8, victim: &TestNode) -> TestNode {
+    let node = member(seed).await;
+    // Before its own gossip is asked, in every version there is.
+    for protocol in raw::VERSIONS {
+        let mut inbound = node.net.serve(protocol, ProtocolPolicy::default()).unwrap();
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Some((_, stream)) = inbound.accept().await {
+                held.push(stream);
+            }
+        });
+    }
+    node.net.subscribe(Topic::Demand).await.unwrap();
+    // Over TCP, where less fits into a stream that nobody reads.
+    node.net.dial(victim.id(), victim.tcp()).await.unwrap();
+    node
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_neighbour_that_never_reads_is_given_up_and_others_hear_everything() {
+    const ROUNDS: usize = 8;
+    /// From each of the three that speak; all rounds are below what an author may say at once.
+    const EACH: usize = 30;
+    const SIZE: usize = 7000;
+    let _alone = honest::alone().await;
+    let hub = member(60).await;
+    hub.net.subscribe(Topic::Demand).await.unwrap();
+    // The first that comes, so that it is a neighbour for certain.
+    let deaf = deaf(64, &hub).await;
+    until("its subscription has come", async || {
+        hub.net.publish(Topic::Demand, b"first".to_vec()).await.unwrap()
+    })
+    .await;
+    let mut authors = Vec::new();
+    for seed in [61, 62] {
+        let author = member(seed).await;
+        author.net.subscribe(Topic::Demand).await.unwrap();
+        author.dial(&hub).await;
+        authors.push(author);
+    }
+    let friend = member(63).await;
+    friend.net.subscribe(Topic::Demand).await.unwrap();
+    friend.dial(&hub).await;
+    let (hub_net, _) = ears(hub);
+    let (friend_net, mut heard) = ears(friend);
+    let mut nets = vec![hub_net.clone()];
+    nets.extend(authors.into_iter().map(|a| ears(a).0));
+    for (n, net) in nets.iter().enumerate() {
+        let words = format!("here {n}").into_bytes();
+        until("the author is heard", async || {
+            let _ = net.publish(Topic::Demand, words.clone()).await;
+            heard.try_recv().is_ok_and(|w| w == words)
+        })
+        .await;
+    }
+    let before = rss();
+    for round in 0..ROUNDS {
+        for n in 0..EACH {
+            for (who, net) in nets.iter().enumerate() {
+                let mut words = format!("{round} {n} {who} ").into_bytes();
+                words.resize(SIZE, b'.');
+                assert!(net.publish(Topic::Demand, words).await.unwrap());
+            }
+        }
+        let mut missing = EACH * nets.len();
+        soon("everything of a round", async {
+            while missing > 0 {
+                missing -= usize::from(heard.recv().await.unwrap().len() == SIZE);
+            }
+        })
+        .await;
+    }
+    until("it is noticed", async || hub_net.counters().gossip_slow_peers > 0).await;
+    let grown = rss().saturating_sub(before);
+    let counters = friend_net.counters();
+    println!("beside a deaf neighbour: {grown} KiB grown");
+    assert_eq!(
+        (counters.gossip_dropped_flood, counters.gossip_dropped_full),
+        (0, 0)
+    );
+    assert!(grown < 128_000, "{grown} KiB");
+    assert!(hub_net.peers().await.iter().any(|p| p.node == deaf.id()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

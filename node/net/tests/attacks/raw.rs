@@ -8,6 +8,8 @@ use prost::Message as _;
 use tokio::io::AsyncWriteExt;
 
 const GOSSIP: &str = "/meshsub/1.1.0";
+/// Every name gossip is spoken by.
+pub const VERSIONS: [&str; 4] = ["/meshsub/1.3.0", "/meshsub/1.2.0", GOSSIP, "/meshsub/1.0.0"];
 pub const PUSH: &str = "/ipfs/id/push/1.0.0";
 
 /// What one gossip node sends to another.
