@@ -188,3 +188,69 @@ async fn switched_off_means_neither_way() {
     assert_eq!(a.net.counters().bulk_direct_failed, 0);
     assert_eq!(a.net.counters().bulk_opened_mesh, 1);
 }
+
+/// Bulk bytes that have to share the mesh's connection leave room on it for what is small and urgent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_bulk_bytes_does_not_hold_up_another_stream_of_its_connection() {
+    const ECHO: &str = "/test/echo/1";
+    const TRIPS: usize = 300;
+    const MOST: Duration = Duration::from_secs(1);
+    for (seed, quic) in [(246, true), (248, false)] {
+        let off = |config: &mut hive_net::Config| config.bulk = BulkListen::Off;
+        let (a, b) = (member_with(seed, off).await, member_with(seed + 1, off).await);
+        let mut inbound = serve(&a);
+        let mut echoes = a.net.serve(ECHO, ProtocolPolicy::default()).unwrap();
+        let addrs = if quic { a.quic() } else { a.tcp() };
+        b.net.dial(a.id(), addrs).await.unwrap();
+        let (mut far, mut near) = crate::bulk::pair(&a, &b, &mut inbound).await;
+        assert_eq!(near.path(), MESH_PATH);
+        let mut trip = b.net.open(a.id(), ECHO).await.unwrap();
+        let (_, mut echo) = soon("the stream", echoes.accept()).await.unwrap();
+        tokio::spawn(async move {
+            let mut buf = [0; 64];
+            while echo.read_exact(&mut buf).await.is_ok() {
+                echo.write_all(&buf).await.unwrap();
+                echo.flush().await.unwrap();
+            }
+        });
+        let flood = tokio::spawn(async move {
+            let piece = vec![5; 256 << 10];
+            while near.write_all(&piece).await.is_ok() {}
+        });
+        let flowed = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&flowed);
+        let taking = tokio::spawn(async move {
+            let mut buf = vec![0; 256 << 10];
+            while let Ok(n @ 1..) = far.read(&mut buf).await {
+                counted.fetch_add(n, Ordering::Relaxed);
+            }
+        });
+        until("the flood is on", async || {
+            flowed.load(Ordering::Relaxed) > 16 << 20
+        })
+        .await;
+        let before = flowed.load(Ordering::Relaxed);
+        let mut times = Vec::with_capacity(TRIPS);
+        let mut buf = [1; 64];
+        for _ in 0..TRIPS {
+            let start = Instant::now();
+            trip.write_all(&buf).await.unwrap();
+            trip.flush().await.unwrap();
+            soon("the echo", trip.read_exact(&mut buf)).await.unwrap();
+            times.push(start.elapsed());
+        }
+        let beside = flowed.load(Ordering::Relaxed) - before;
+        times.sort_unstable();
+        let (p50, p99) = (times[TRIPS / 2], times[TRIPS * 99 / 100]);
+        let peers = b.net.peers().await;
+        println!("quic {quic}: round trips beside a flood p50 {p50:?} p99 {p99:?}, {beside} bytes meanwhile");
+        assert!(
+            peers.iter().all(|p| p.connections == 1),
+            "one connection carries both"
+        );
+        assert!(beside > 1 << 20, "no flood: {beside} bytes");
+        assert!(p99 < MOST, "{p99:?}");
+        flood.abort();
+        taking.abort();
+    }
+}
