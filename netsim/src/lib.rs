@@ -4,6 +4,7 @@
 //! everything must come to its end. The same seed does the same things in the same order, which the trace hash
 //! proves. Must not know clocks, threads, files or entropy; the binary may.
 
+pub mod fault;
 pub mod invariants;
 pub mod oracle;
 pub mod plan;

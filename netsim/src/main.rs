@@ -5,8 +5,14 @@
 mod nat;
 
 use clap::Parser;
-use netsim::{plant::Plant, run::run, world::Report};
+use netsim::{
+    fault::{Fault, Faults},
+    plant::Plant,
+    run::run,
+    world::Report,
+};
 use std::{
+    collections::BTreeMap,
     io::Write as _,
     ops::Range,
     process::ExitCode,
@@ -74,10 +80,18 @@ fn command(seed: u64, plant: Option<Plant>) -> String {
     format!("cargo run --release -p netsim -- --seed {seed}{plant} --verbose")
 }
 
+fn words(figures: impl Iterator<Item = (&'static str, u64)>) -> String {
+    let words: Vec<String> = figures
+        .map(|(name, n)| format!("{} {n}", name.replace('_', " ")))
+        .collect();
+    words.join(", ")
+}
+
 fn show(report: &Report, json: bool) {
     for line in &report.trace {
         say(line);
     }
+    let faults: BTreeMap<_, _> = report.faults.iter().map(|(f, n)| (f.name(), n)).collect();
     if json {
         let violation = report.violation.as_ref().map(ToString::to_string);
         let value = serde_json::json!({
@@ -85,17 +99,16 @@ fn show(report: &Report, json: bool) {
             "hash": report.hash,
             "trace_lines": report.lines,
             "figures": report.figures,
+            "faults": faults,
             "violation": violation,
         });
         say(&value.to_string());
         return;
     }
-    let figures: Vec<String> = report
-        .figures
-        .iter()
-        .map(|(k, v)| format!("{} {v}", k.replace('_', " ")))
-        .collect();
-    say(&format!("seed {}: {}", report.seed, figures.join(", ")));
+    let figures = words(report.figures.iter().map(|(k, v)| (*k, *v)));
+    say(&format!("seed {}: {figures}", report.seed));
+    let faults = words(report.faults.iter().map(|(f, n)| (f.name(), n)));
+    say(&format!("faults: {faults}"));
     say(&format!("trace {} ({} lines)", report.hash, report.lines));
     match &report.violation {
         Some(violation) => say(&format!("FAILED {violation}")),
@@ -103,9 +116,37 @@ fn show(report: &Report, json: bool) {
     }
 }
 
+/// What many seeds came to together.
+#[derive(Default)]
+struct Sum {
+    failed: u64,
+    /// Of each fault: the fewest of a seed, in how many seeds it happened, all.
+    faults: BTreeMap<Fault, (u64, u64, u64)>,
+}
+
+impl Sum {
+    fn add(&mut self, faults: &Faults) {
+        for (fault, n) in faults.iter() {
+            let (fewest, seeds, all) = self.faults.entry(fault).or_insert((u64::MAX, 0, 0));
+            *fewest = n.min(*fewest);
+            *seeds += u64::from(n > 0);
+            *all += n;
+        }
+    }
+
+    fn show(&self) {
+        for (fault, (fewest, seeds, all)) in &self.faults {
+            say(&format!(
+                "{:<20} {all:>9} in {seeds} seeds, at least {fewest} in each",
+                fault.name().replace('_', " ")
+            ));
+        }
+    }
+}
+
 fn many(seeds: Range<u64>, plant: Option<Plant>) -> u64 {
     let next = AtomicU64::new(seeds.start);
-    let failed = Mutex::new(0u64);
+    let sum = Mutex::new(Sum::default());
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
@@ -115,20 +156,25 @@ fn many(seeds: Range<u64>, plant: Option<Plant>) -> u64 {
                         return;
                     }
                     let report = run(seed, plant, false);
-                    if let Some(violation) = report.violation {
-                        say(&format!(
-                            "seed {seed} FAILED {violation}\n  {}",
-                            command(seed, plant)
-                        ));
-                        if let Ok(mut failed) = failed.lock() {
-                            *failed += 1;
-                        }
+                    let why = report.violation.map(|v| v.to_string()).or_else(|| {
+                        let missing = report.faults.missing();
+                        (!missing.is_empty()).then(|| format!("nothing of this happened: {missing:?}"))
+                    });
+                    if let Some(why) = &why {
+                        say(&format!("seed {seed} FAILED {why}\n  {}", command(seed, plant)));
+                    }
+                    if let Ok(mut sum) = sum.lock() {
+                        sum.failed += u64::from(why.is_some());
+                        sum.add(&report.faults);
                     }
                 }
             });
         }
     });
-    failed.into_inner().unwrap_or(u64::MAX)
+    sum.into_inner().map_or(u64::MAX, |sum| {
+        sum.show();
+        sum.failed
+    })
 }
 
 /// Runs seeds with a planted fault until it is caught.

@@ -1,7 +1,7 @@
 //! What the simulator knows for itself, apart from every core: who was handed what, what was truly burnt, what
 //! was promised, and a second, naive set of books. Invariants compare the cores with it.
 
-use crate::invariants::{Ack, Violation, money};
+use crate::invariants::{Ack, Violation, ends_once, fresh_ids, paid_for_work, paid_twice};
 use hive_protocol::{
     ids::{AccountId, HoldId, JobId, LeaseId, TaskIndex},
     money::{MicroCpt, Price},
@@ -189,14 +189,8 @@ impl Oracle {
         hold: HoldId,
         lease: LeaseId,
     ) -> Result<(), Violation> {
-        let asked = *self.asked.entry(hold).or_insert((submitter, life, lease));
-        if asked != (submitter, life, lease) {
-            return Err(Violation::new(
-                "fresh_ids",
-                format!("hold {hold} names two holds"),
-            ));
-        }
-        Ok(())
+        let asked = (submitter, life, lease);
+        fresh_ids::hold(&hold, *self.asked.entry(hold).or_insert(asked), asked)
     }
 
     /// A submitter asks a worker for a lease, for the first time or again.
@@ -221,13 +215,7 @@ impl Oracle {
             executed: BTreeMap::new(),
             reported: BTreeMap::new(),
         });
-        if (facts.submitter, facts.life, facts.worker, facts.job) != (submitter, life, worker, draft.job) {
-            return Err(Violation::new(
-                "fresh_ids",
-                format!("lease {} names two leases", draft.lease),
-            ));
-        }
-        Ok(())
+        fresh_ids::lease(&draft.lease, facts, (submitter, life, worker, draft.job))
     }
 
     /// A submitter has handed a try over.
@@ -264,21 +252,8 @@ impl Oracle {
         let Some(j) = self.jobs.get_mut(&job) else {
             return Ok(());
         };
-        if index.0 >= j.tasks {
-            return Err(Violation::new(
-                "task_lost",
-                format!("task {} of job {job} ends and was never submitted", index.0),
-            ));
-        }
-        if let Some(before) = j.ended.insert(index, end.clone()) {
-            return Err(Violation::new(
-                "paid_twice",
-                format!(
-                    "task {} of job {job} ends twice: {before:?}, then {end:?}",
-                    index.0
-                ),
-            ));
-        }
+        ends_once::check(&job, j, index, end)?;
+        j.ended.insert(index, end.clone());
         Ok(())
     }
 
@@ -297,12 +272,7 @@ impl Oracle {
         let Some(j) = self.jobs.get_mut(&job) else {
             return Ok(());
         };
-        if spent < j.spent {
-            return Err(Violation::new(
-                "paid_for_work",
-                format!("job {job} has spent {spent} after {}", j.spent),
-            ));
-        }
+        paid_for_work::spent(&job, j, spent)?;
         j.spent = spent;
         Ok(())
     }
@@ -318,10 +288,10 @@ impl Oracle {
     /// # Errors
     /// What the event breaks by itself.
     pub fn money_moved(&mut self, event: &Event, time: Timestamp, state: &State) -> Result<(), Violation> {
-        money::follow(&mut self.books, event, time, state)?;
+        paid_twice::follow(&mut self.books, event, time, state)?;
         if let Event::Captured { hold, .. } = event {
             self.count("captures");
-            crate::invariants::paid_for_work::captured(self, hold)?;
+            paid_for_work::captured(self, hold)?;
         }
         Ok(())
     }
@@ -347,10 +317,9 @@ impl Oracle {
     /// # Errors
     /// As [`Oracle::money_moved`].
     pub fn restarted(&mut self, events: &[(Event, Timestamp)], state: &State) -> Result<(), Violation> {
-        self.count("authority_restarts");
         self.books = self.founding.clone();
         for (event, time) in events {
-            money::follow(&mut self.books, event, *time, state)?;
+            paid_twice::follow(&mut self.books, event, *time, state)?;
         }
         Ok(())
     }

@@ -6,6 +6,10 @@ use crate::random::Random;
 pub const STORM: u64 = 10 * 60_000;
 /// Jobs are submitted in this part of it.
 const SUBMIT_UNTIL: u64 = 8 * 60_000;
+/// Whatever must go wrong in every seed has begun by then: early enough to be over, and felt, before the calm.
+const SURE_UNTIL: u64 = 8 * 60_000;
+/// Nor does it go wrong before there is anything to disturb.
+const SURE_FROM: u64 = 60_000;
 /// Fewest tasks of a seed.
 pub const MIN_TASKS: u32 = 200;
 
@@ -48,6 +52,30 @@ pub struct Lies {
 }
 
 impl Lies {
+    /// One of the four ways in which a worker lies.
+    #[must_use]
+    pub const fn of_a_worker(way: usize) -> Self {
+        let none = Self {
+            receipts: false,
+            fuel: false,
+            results: false,
+            rogue: false,
+            unpaying: false,
+        };
+        match way {
+            0 => Self {
+                receipts: true,
+                ..none
+            },
+            1 => Self { fuel: true, ..none },
+            2 => Self {
+                results: true,
+                ..none
+            },
+            _ => Self { rogue: true, ..none },
+        }
+    }
+
     /// Whether the worker's word on fuel is worth nothing.
     #[must_use]
     pub const fn as_worker(self) -> bool {
@@ -91,11 +119,13 @@ pub struct Weather {
     pub loss: u32,
     /// A message comes twice.
     pub replay: u32,
+    /// A gossip or authority message is held up.
+    pub delay: u32,
     /// A work stream breaks with a message.
     pub breaks: u32,
     /// A path is clogged with a message.
     pub clog: u32,
-    /// How long it may be clogged.
+    /// How long it may be clogged, and a message be held up.
     pub clog_ms: u64,
     /// One way, at most.
     pub latency: u64,
@@ -132,6 +162,21 @@ pub struct Plan {
     pub jobs: Vec<JobPlan>,
     /// The faults.
     pub weather: Weather,
+    /// What goes wrong for sure, besides what the weather brings.
+    pub sure: Sure,
+}
+
+/// What goes wrong in every seed, and when: chance alone would leave it out of some.
+#[derive(Clone, Copy, Debug)]
+pub struct Sure {
+    /// This worker crashes then. It has no users.
+    pub worker: (usize, u64),
+    /// This submitter does.
+    pub submitter: (usize, u64),
+    /// The authority does.
+    pub authority: u64,
+    /// The mesh falls in two.
+    pub partition: u64,
 }
 
 impl Plan {
@@ -140,7 +185,13 @@ impl Plan {
         let weather = weather(rng);
         let nodes = nodes(rng);
         let jobs = jobs(rng, &nodes);
-        Self { nodes, jobs, weather }
+        let sure = sure(rng, &nodes);
+        Self {
+            nodes,
+            jobs,
+            weather,
+            sure,
+        }
     }
 
     /// Tasks submitted at first, over all jobs.
@@ -151,22 +202,24 @@ impl Plan {
 }
 
 fn weather(rng: &mut Random) -> Weather {
-    let small = |rng: &mut Random, n: u64| u32::try_from(rng.below(n)).unwrap_or(0);
+    // What every seed must have is never 0.
+    let some = |rng: &mut Random, from: u64, to: u64| u32::try_from(rng.range(from, to)).unwrap_or(0);
     Weather {
-        loss: small(rng, 3000),
-        replay: small(rng, 3000),
-        breaks: small(rng, 120),
-        clog: small(rng, 100),
+        loss: some(rng, 100, 3000),
+        replay: some(rng, 100, 3000),
+        delay: some(rng, 100, 1500),
+        breaks: some(rng, 10, 120),
+        clog: some(rng, 20, 120),
         clog_ms: rng.range(10, 5000),
         latency: rng.range(1, 120),
         crash_every: rng.range(20_000, 200_000),
         down_ms: rng.range(500, 60_000),
         authority_every: rng.range(30_000, 240_000),
         partition_every: rng.range(60_000, 300_000),
-        partition_ms: rng.range(500, 45_000),
+        partition_ms: rng.range(2_000, 45_000),
         executor_every: rng.range(20_000, 200_000),
-        fault: small(rng, 500),
-        blob: small(rng, 1500),
+        fault: some(rng, 0, 500),
+        blob: some(rng, 0, 1500),
         sync_ms: rng.range(1, 60),
         whim_every: rng.range(4_000, 40_000),
         hold_life: if rng.once_in(2) {
@@ -180,7 +233,7 @@ fn weather(rng: &mut Random) -> Weather {
 fn nodes(rng: &mut Random) -> Vec<NodePlan> {
     let submitters = 1 + rng.index(3);
     let n = (submitters + 3 + rng.index(3)).max(5);
-    (0..n)
+    let mut nodes: Vec<NodePlan> = (0..n)
         .map(|i| {
             let submits = i < submitters;
             // At least three workers, and two of them that may work for anybody.
@@ -211,7 +264,28 @@ fn nodes(rng: &mut Random) -> Vec<NodePlan> {
                 offset: i64::try_from(rng.below(50_000)).unwrap_or(0) - 25_000,
             }
         })
-        .collect()
+        .collect();
+    // One worker lies for sure, and is wanted: a stranger to all, well trusted, cheap and not slow.
+    let liar = &mut nodes[submitters + rng.index(n - 2 - submitters)];
+    liar.lies = Lies::of_a_worker(rng.index(4));
+    liar.account_of = None;
+    liar.score = 120;
+    liar.cores = liar.cores.max(2);
+    liar.price = rng.range(200, 600);
+    liar.slowness = 100;
+    nodes
+}
+
+fn sure(rng: &mut Random, nodes: &[NodePlan]) -> Sure {
+    let submitters = nodes.iter().filter(|n| n.submits).count();
+    let mut when = || rng.range(SURE_FROM, SURE_UNTIL);
+    let (at_worker, at_submitter, authority, partition) = (when(), when(), when(), when());
+    Sure {
+        worker: (submitters + rng.index(nodes.len() - submitters), at_worker),
+        submitter: (rng.index(submitters), at_submitter),
+        authority,
+        partition,
+    }
 }
 
 fn jobs(rng: &mut Random, nodes: &[NodePlan]) -> Vec<JobPlan> {
@@ -219,16 +293,18 @@ fn jobs(rng: &mut Random, nodes: &[NodePlan]) -> Vec<JobPlan> {
     let mut jobs = Vec::new();
     let mut total = 0;
     while total < MIN_TASKS || jobs.len() < 4 {
-        let tasks = u32::try_from(rng.range(10, 90)).unwrap_or(10);
+        // The first comes early, can be done and takes its time: without work nobody has anything to lie about.
+        let first = jobs.is_empty();
+        let tasks = u32::try_from(rng.range(if first { 50 } else { 10 }, 90)).unwrap_or(10);
         total += tasks;
-        let tight = rng.once_in(10);
+        let tight = !first && rng.once_in(10);
         jobs.push(JobPlan {
             node: owners[rng.index(owners.len())],
-            at: rng.below(SUBMIT_UNTIL),
+            at: rng.below(if first { SURE_FROM } else { SUBMIT_UNTIL }),
             tasks,
             open: rng.once_in(4),
             half_cores: 1 + u32::try_from(rng.below(2)).unwrap_or(0),
-            task_ms: if rng.once_in(3) {
+            task_ms: if !first && rng.once_in(3) {
                 rng.range(5, 200)
             } else {
                 rng.range(200, 9_000)
@@ -241,7 +317,7 @@ fn jobs(rng: &mut Random, nodes: &[NodePlan]) -> Vec<JobPlan> {
             tight,
             retries: u16::try_from(rng.range(1, 6)).unwrap_or(1),
             failing: if rng.once_in(2) { rng.range(5, 30) } else { 0 },
-            broken: rng.once_in(40),
+            broken: !first && rng.once_in(40),
             blobs: rng.once_in(2),
         });
     }
@@ -266,5 +342,40 @@ mod tests {
                     .all(|n| n.works && !n.lies.as_worker() && n.score >= 50)
             );
         }
+    }
+
+    #[test]
+    fn every_plan_has_every_fault() {
+        let mut ways = [0; 4];
+        for seed in 0..2000 {
+            let plan = Plan::new(&mut Random::new(seed));
+            let liars: Vec<_> = plan
+                .nodes
+                .iter()
+                .filter(|n| n.works && n.lies.as_worker())
+                .collect();
+            assert!(
+                liars.iter().any(|n| n.account_of.is_none() && n.score >= 50),
+                "{seed}"
+            );
+            for n in liars {
+                let lies = [n.lies.receipts, n.lies.fuel, n.lies.results, n.lies.rogue];
+                for (way, _) in lies.iter().enumerate().filter(|(_, lies)| **lies) {
+                    ways[way] += 1;
+                }
+            }
+            let w = &plan.weather;
+            assert!(
+                w.loss > 0 && w.replay > 0 && w.delay > 0 && w.breaks > 0 && w.clog > 0,
+                "{seed}"
+            );
+            let sure = plan.sure;
+            assert!(plan.nodes[sure.worker.0].works && !plan.nodes[sure.worker.0].submits);
+            assert!(plan.nodes[sure.submitter.0].submits);
+            for at in [sure.worker.1, sure.submitter.1, sure.authority, sure.partition] {
+                assert!(at + 60_000 < STORM, "{seed}: nobody is back before the calm");
+            }
+        }
+        assert!(ways.iter().all(|n| *n > 200), "{ways:?}");
     }
 }

@@ -30,11 +30,25 @@ pub enum Plant {
     RepeatedSeed,
     /// The shell drops some results before the worker's core hears of them.
     LostResult,
+    /// The naive books do not hear of a hold that is captured or released.
+    DroppedEvent,
+    /// They hear of a capture twice.
+    DoubledEvent,
+    /// The authority's ledger gives an account what nobody has paid, and the naive books believe it.
+    MintedMoney,
+    /// The authority's ledger notes the end of a hold for later than it is.
+    LateEnd,
+    /// A submitter's shell asks for many more holds than its core wants.
+    RunawayHolds,
+    /// A core's assertion fails.
+    FailedAssertion,
+    /// Timers are called a millisecond before they are due.
+    EarlyTick,
 }
 
 impl Plant {
     /// All there are.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 20] = [
         Self::DropJournalTask,
         Self::ForgetEndedTask,
         Self::DropJournalJob,
@@ -48,15 +62,23 @@ impl Plant {
         Self::UnansweredCapture,
         Self::RepeatedSeed,
         Self::LostResult,
+        Self::DroppedEvent,
+        Self::DoubledEvent,
+        Self::MintedMoney,
+        Self::LateEnd,
+        Self::RunawayHolds,
+        Self::FailedAssertion,
+        Self::EarlyTick,
     ];
 
-    /// The invariants that are there for it.
+    /// The invariants that are there for it. The first is the one it was planted for; what it breaks may show in
+    /// another one before.
     #[must_use]
     pub const fn caught_by(self) -> &'static [&'static str] {
         match self {
             Self::DropJournalTask => &["task_lost"],
-            Self::LostResult => &["task_lost", "settled"],
-            Self::ForgetEndedTask => &["paid_twice", "task_lost"],
+            Self::LostResult => &["settled", "task_lost"],
+            Self::ForgetEndedTask => &["ends_once", "task_lost"],
             Self::DropJournalJob | Self::Overcharge | Self::BlindCountersign => &["paid_for_work"],
             Self::AckBeforeSync => &["acknowledged"],
             Self::SkipLog => &["log_replay", "acknowledged"],
@@ -64,6 +86,12 @@ impl Plant {
             Self::InflatedTerms | Self::OverfullExecutor => &["oversubscribed"],
             Self::UnansweredCapture => &["settled"],
             Self::RepeatedSeed => &["fresh_ids"],
+            Self::DroppedEvent | Self::MintedMoney => &["balances"],
+            Self::DoubledEvent => &["paid_twice"],
+            Self::LateEnd => &["state"],
+            Self::RunawayHolds => &["thrift"],
+            Self::FailedAssertion => &["cores"],
+            Self::EarlyTick => &["progress"],
         }
     }
 
@@ -84,6 +112,13 @@ impl Plant {
             Self::UnansweredCapture => "unanswered-capture",
             Self::RepeatedSeed => "repeated-seed",
             Self::LostResult => "lost-result",
+            Self::DroppedEvent => "dropped-event",
+            Self::DoubledEvent => "doubled-event",
+            Self::MintedMoney => "minted-money",
+            Self::LateEnd => "late-end",
+            Self::RunawayHolds => "runaway-holds",
+            Self::FailedAssertion => "failed-assertion",
+            Self::EarlyTick => "early-tick",
         }
     }
 }

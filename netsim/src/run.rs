@@ -1,7 +1,8 @@
 //! Running a seed, panics of the cores' own assertions included.
 
 use crate::{
-    invariants::Violation,
+    fault::Faults,
+    invariants::cores,
     plant::Plant,
     world::{Report, World},
 };
@@ -25,7 +26,8 @@ pub fn run(seed: u64, plant: Option<Plant>, verbose: bool) -> Report {
             hash: String::new(),
             lines: 0,
             figures: BTreeMap::new(),
-            violation: Some(Violation::new("cores", text)),
+            faults: Faults::default(),
+            violation: Some(cores::panicked(text)),
             trace: Vec::new(),
         }
     })

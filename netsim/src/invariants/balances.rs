@@ -2,8 +2,11 @@
 //! every balance is what the naive books say.
 
 use super::Violation;
-use crate::world::World;
-use hive_protocol::money::MicroCpt;
+use crate::{oracle::Books, world::World};
+use hive_protocol::{
+    ids::{AccountId, HoldId},
+    money::MicroCpt,
+};
 
 /// # Errors
 /// Money made, lost, or in the wrong pocket.
@@ -32,5 +35,26 @@ pub fn check(world: &World) -> Result<(), Violation> {
             totals.available, totals.held
         ));
     }
+    Ok(())
+}
+
+/// Takes a hold's amount out of its payer's free money in the naive books.
+///
+/// # Errors
+/// There is not so much.
+pub fn set_aside(
+    books: &mut Books,
+    hold: &HoldId,
+    payer: AccountId,
+    amount: MicroCpt,
+) -> Result<(), Violation> {
+    let balance = books.available.entry(payer).or_default();
+    let Some(rest) = balance.checked_sub(amount) else {
+        return Err(Violation::new(
+            "balances",
+            format!("hold {hold} of {amount} on a balance of {balance}"),
+        ));
+    };
+    *balance = rest;
     Ok(())
 }

@@ -15,3 +15,9 @@ pub fn check(world: &World, n: usize) -> Result<(), Violation> {
     }
     Ok(())
 }
+
+/// What the runner has caught.
+#[must_use]
+pub fn panicked(text: String) -> Violation {
+    Violation::new("cores", text)
+}

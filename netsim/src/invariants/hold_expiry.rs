@@ -1,8 +1,9 @@
-//! No hold outlives its expiry: by the authority's own clock as it should run, not as it believes it does.
+//! No hold outlives its expiry, nor expires before it: by the authority's own clock as it should run, not as it
+//! believes it does.
 
 use super::Violation;
-use crate::world::World;
-use hive_protocol::authority::HoldState;
+use crate::{oracle::HoldFacts, world::World};
+use hive_protocol::{authority::HoldState, ids::HoldId, time::Timestamp};
 
 /// # Errors
 /// A hold that is open after its end.
@@ -21,6 +22,37 @@ pub fn check(world: &World) -> Result<(), Violation> {
                 ));
             }
         }
+    }
+    Ok(())
+}
+
+/// Looks at a capture.
+///
+/// # Errors
+/// It comes after the hold's end.
+pub fn paid(id: &HoldId, hold: &HoldFacts, time: Timestamp) -> Result<(), Violation> {
+    if time >= hold.expires {
+        return Err(Violation::new(
+            "hold_expiry",
+            format!(
+                "hold {id} is paid {} ms after its end",
+                time.since(hold.expires).0
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Looks at an expiry.
+///
+/// # Errors
+/// It comes before the hold's end.
+pub fn expired(id: &HoldId, hold: &HoldFacts, time: Timestamp) -> Result<(), Violation> {
+    if time < hold.expires {
+        return Err(Violation::new(
+            "hold_expiry",
+            format!("hold {id} expires {} ms early", hold.expires.since(time).0),
+        ));
     }
     Ok(())
 }

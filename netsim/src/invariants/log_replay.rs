@@ -11,3 +11,9 @@ pub fn check(world: &World) -> Result<(), Violation> {
         .check_replay()
         .map_err(|detail| Violation::new("log_replay", detail))
 }
+
+/// What the log of a restarting authority could not be replayed for.
+#[must_use]
+pub fn refused(detail: String) -> Violation {
+    Violation::new("log_replay", detail)
+}

@@ -3,8 +3,11 @@
 //! says is spent, which is never more than its budget.
 
 use super::Violation;
-use crate::oracle::{LeaseFacts, Oracle};
-use hive_protocol::{ids::HoldId, money::MicroCpt};
+use crate::oracle::{JobFacts, LeaseFacts, Oracle};
+use hive_protocol::{
+    ids::{HoldId, JobId},
+    money::MicroCpt,
+};
 
 impl LeaseFacts {
     /// The most its worker may be paid by what was truly done.
@@ -58,6 +61,20 @@ pub fn captured(oracle: &Oracle, hold: &HoldId) -> Result<(), Violation> {
         return bad(format!(
             "job {} has spent {} of a budget of {}",
             lease.job, job.spent, job.budget
+        ));
+    }
+    Ok(())
+}
+
+/// Looks at what a journal is told that its job has spent.
+///
+/// # Errors
+/// It is less than before.
+pub fn spent(job: &JobId, facts: &JobFacts, spent: MicroCpt) -> Result<(), Violation> {
+    if spent < facts.spent {
+        return Err(Violation::new(
+            "paid_for_work",
+            format!("job {job} has spent {spent} after {}", facts.spent),
         ));
     }
     Ok(())

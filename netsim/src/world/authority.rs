@@ -2,7 +2,7 @@
 //! it or a part; nothing is answered before what it rests on is on disk.
 
 use super::{Happen, START, World};
-use crate::{invariants, plant::Plant};
+use crate::{fault::Fault, invariants, plant::Plant};
 use hive_protocol::{
     command::{Command, Refusal},
     credential::Credential,
@@ -305,12 +305,8 @@ impl World {
     }
 
     fn reply(&mut self, to: usize, life: u64, call: u64, reply: Reply) {
-        if self.faulty(self.plan.weather.loss) {
-            return;
-        }
-        let copies = 1 + u32::from(self.faulty(self.plan.weather.replay));
-        for _ in 0..copies {
-            let after = self.latency();
+        for _ in 0..self.copies() {
+            let after = self.latency() + self.held_up(self.plan.weather.delay);
             self.later(
                 after,
                 Happen::FromAuthority {
@@ -360,10 +356,12 @@ impl World {
         };
         self.note_authority(format_args!("{name} {index} {code}"));
         for event in &applied.events {
-            let checked = self
-                .oracle
-                .money_moved(event, applied.time, &self.authority.state);
-            self.violated(checked);
+            for _ in 0..self.hearings(event) {
+                let state = &self.authority.state;
+                let checked = self.oracle.money_moved(event, applied.time, state);
+                self.violated(checked);
+            }
+            self.tamper(event);
         }
         let checked = invariants::of_the_authority(self);
         self.violated(checked);
@@ -383,6 +381,7 @@ impl World {
         if self.calm || !self.authority.alive {
             return;
         }
+        self.faults.count(Fault::AuthorityCrashed);
         let unsynced = self.authority.log.len() - self.authority.durable;
         // Of what was not synced some of the first may be there all the same.
         let kept = self.rng.index(unsynced + 1);
@@ -404,6 +403,9 @@ impl World {
         if self.authority.alive {
             return;
         }
+        if !self.calm {
+            self.faults.count(Fault::AuthorityRestarted);
+        }
         let replayed = self.authority.replay();
         match replayed {
             Ok((state, events)) => {
@@ -418,7 +420,7 @@ impl World {
                 let checked = invariants::after_a_restart(self);
                 self.violated(checked);
             }
-            Err(detail) => self.violated(Err(invariants::Violation::new("log_replay", detail))),
+            Err(detail) => self.violated(Err(invariants::log_replay::refused(detail))),
         }
     }
 }

@@ -45,13 +45,11 @@ impl World {
         let life = self.nodes[n].life;
         self.nodes[n].calls.insert(call, what);
         self.later(TIMEOUT, Happen::CallTimeout { node: n, life, call });
-        if self.faulty(self.plan.weather.loss) {
-            return;
-        }
-        let copies = 1 + u32::from(self.faulty(self.plan.weather.replay));
-        for copy in 0..copies {
+        for copy in 0..self.copies() {
             // A repeated one may come much later.
-            let after = self.latency() + u64::from(copy) * self.rng.below(90_000);
+            let after = self.latency()
+                + self.held_up(self.plan.weather.delay)
+                + u64::from(copy) * self.rng.below(90_000);
             self.later(
                 after,
                 Happen::ToAuthority {
@@ -193,11 +191,13 @@ impl World {
         };
         let id = node.id;
         for to in 0..self.nodes.len() {
-            if self.nodes[to].submitter.is_some()
-                && self.reachable(n, to)
-                && !self.faulty(self.plan.weather.loss)
-            {
-                let after = self.latency();
+            if self.nodes[to].submitter.is_none() || !self.reachable(n, to) {
+                continue;
+            }
+            for copy in 0..if to == n { 1 } else { self.copies() } {
+                let after = self.latency()
+                    + self.held_up(self.plan.weather.delay)
+                    + u64::from(copy) * self.rng.below(20_000);
                 let facts = Box::new(facts.clone());
                 self.submitter_later(to, after, submitter::Input::NodeSeen { node: id, facts });
             }

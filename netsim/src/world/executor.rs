@@ -1,7 +1,7 @@
 //! Simulated executor processes: they take time, burn fuel, fail, are cancelled, and die.
 
 use super::{Happen, World};
-use crate::plant::Plant;
+use crate::{fault::Fault, plant::Plant};
 use hive_protocol::{
     ids::{JobId, LeaseId, TaskIndex},
     resources::Resources,
@@ -249,6 +249,9 @@ impl World {
             self.oracle.executed(lease, order.index, order.attempt, burnt);
         }
         let lies = !self.calm && self.nodes[n].plan.lies.fuel;
+        if lies && burnt > 0 && paid {
+            self.faults.count(Fault::InflatedFuel);
+        }
         let said = if self.plant == Some(Plant::Overcharge) {
             burnt * 2
         } else if lies {
@@ -334,6 +337,7 @@ impl World {
         }
         let lease = ready[self.rng.index(ready.len())];
         self.nodes[n].executors.remove(&lease);
+        self.faults.count(Fault::ExecutorDied);
         self.note(n, format_args!("executor of {} dies", lease.short()));
         self.tell_worker(
             n,

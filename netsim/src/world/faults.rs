@@ -1,11 +1,15 @@
 //! The storm's schedule, and the calm after it.
 
 use super::{Happen, World};
+use crate::fault::Fault;
 use hive_protocol::{
     ids::{LeaseId, TaskIndex},
     work::{LeaseBody, WorkMsg},
 };
 use hive_scheduler::worker;
+
+/// How long the killer of executors waits when none runs.
+const IDLE: u64 = 500;
 
 impl World {
     pub(super) fn schedule_faults(&mut self) {
@@ -19,6 +23,20 @@ impl World {
         ] {
             let after = self.rng.range(1, every * 2);
             self.later(after, what);
+        }
+        let sure = self.plan.sure;
+        for (at, what) in [
+            (sure.worker.1, Happen::CrashNode { node: sure.worker.0 }),
+            (
+                sure.submitter.1,
+                Happen::CrashNode {
+                    node: sure.submitter.0,
+                },
+            ),
+            (sure.authority, Happen::AuthorityDies),
+            (sure.partition, Happen::FallInTwo),
+        ] {
+            self.later(at, what);
         }
     }
 
@@ -36,15 +54,17 @@ impl World {
         if self.calm {
             return;
         }
-        let next = self.rng.range(1, self.plan.weather.executor_every * 2);
-        self.later(next, Happen::KillExecutor);
         let busy: Vec<usize> = (0..self.nodes.len())
             .filter(|n| self.nodes[*n].executors.values().any(|e| e.ready))
             .collect();
+        // Nobody to kill: it waits for one.
+        let mut next = IDLE;
         if !busy.is_empty() {
             let n = busy[self.rng.index(busy.len())];
             self.kill_executor(n);
+            next = self.rng.range(1, self.plan.weather.executor_every * 2);
         }
+        self.later(next, Happen::KillExecutor);
     }
 
     pub(super) fn partition(&mut self) {
@@ -53,12 +73,20 @@ impl World {
         }
         let next = self.rng.range(1, self.plan.weather.partition_every * 2);
         self.later(next, Happen::Partition);
-        if self.sides.is_some() {
+        self.fall_in_two();
+    }
+
+    pub(super) fn fall_in_two(&mut self) {
+        if self.calm || self.sides.is_some() {
             return;
         }
-        let sides: Vec<bool> = (0..=self.nodes.len()).map(|_| self.rng.once_in(2)).collect();
+        let mut sides: Vec<bool> = (0..=self.nodes.len()).map(|_| self.rng.once_in(2)).collect();
+        if sides.iter().all(|s| *s == sides[0]) {
+            let alone = self.rng.index(sides.len());
+            sides[alone] = !sides[alone];
+        }
         self.note_authority(format_args!("partition {sides:?}"));
-        self.oracle.count("partitions");
+        self.faults.count(Fault::Partitioned);
         self.sides = Some(sides);
         for (a, b) in self.connected_pairs() {
             if !self.reachable(a, b) {
@@ -67,7 +95,7 @@ impl World {
         }
         self.number += 1;
         let number = self.number;
-        let after = self.rng.range(100, self.plan.weather.partition_ms.max(200));
+        let after = self.rng.range(1000, self.plan.weather.partition_ms);
         self.later(after, Happen::Whole { number });
     }
 
@@ -125,8 +153,8 @@ impl World {
                 body: LeaseBody::Started(vec![(index, 1)]),
             },
         };
-        if peer != n {
-            self.send(n, peer, message);
+        if peer != n && self.send(n, peer, message) {
+            self.faults.count(Fault::OutOfTurn);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What can happen, and what a run came to.
 
 use super::authority::{Reply, Request};
-use crate::invariants::Violation;
+use crate::{fault::Faults, invariants::Violation};
 use hive_protocol::{gossip::Demand, ids::LeaseId, task::TaskOrder, work::WorkMsg};
 use hive_scheduler::{submitter, worker};
 use std::collections::BTreeMap;
@@ -79,16 +79,20 @@ pub(crate) enum Happen {
     Whim,
     /// A node crashes.
     Crash,
+    /// This one does.
+    CrashNode { node: usize },
     /// It comes back.
     Restart { node: usize },
     /// The authority crashes.
     CrashAuthority,
-    /// It crashes in the middle of a sync.
+    /// It crashes out of turn: in the middle of a sync, or because every seed has it crash.
     AuthorityDies,
     /// It comes back.
     RestartAuthority,
     /// The mesh falls in two.
     Partition,
+    /// It does so out of turn.
+    FallInTwo,
     /// It is whole again.
     Whole { number: u64 },
     /// An executor dies.
@@ -108,6 +112,8 @@ pub struct Report {
     pub lines: u64,
     /// Figures for the summary, in order.
     pub figures: BTreeMap<&'static str, u64>,
+    /// Faults that really happened.
+    pub faults: Faults,
     /// What was violated, if anything.
     pub violation: Option<Violation>,
     /// The trace, when asked for.

@@ -2,6 +2,7 @@
 
 use super::{Authority, Disk, Happen, Node, START, World};
 use crate::{
+    fault::Fault,
     plan::{NodePlan, Plan},
     plant::Plant,
     random::Random,
@@ -204,6 +205,9 @@ impl World {
         }
         let life = node.life;
         self.note(n, format_args!("up, life {life}"));
+        if life > 1 && !self.calm {
+            self.count_fault_of(n, Fault::SubmitterRestarted, Fault::WorkerRestarted);
+        }
         self.give_credential(n);
         if self.nodes[n].plan.submits && self.nodes[n].plan.works {
             let node = self.nodes[n].id;
@@ -268,8 +272,19 @@ impl World {
         node.calls.clear();
         node.loopback.clear();
         node.touched = false;
-        self.oracle.count("crashes");
+        self.count_fault_of(n, Fault::SubmitterCrashed, Fault::WorkerCrashed);
         let after = self.rng.range(200, self.plan.weather.down_ms.max(300));
         self.later(after, Happen::Restart { node: n });
+    }
+
+    /// Counts what befell a machine for each of its roles.
+    fn count_fault_of(&mut self, n: usize, submitter: Fault, worker: Fault) {
+        let plan = &self.nodes[n].plan;
+        if plan.submits {
+            self.faults.count(submitter);
+        }
+        if plan.works {
+            self.faults.count(worker);
+        }
     }
 }

@@ -12,6 +12,7 @@ mod happen;
 mod life;
 mod network;
 mod node;
+mod planted;
 mod submit;
 mod users;
 mod work;
@@ -21,6 +22,7 @@ pub use happen::Report;
 pub use node::{CallFor, Disk, JournalJob, KeptReceipt, Node, START, Side};
 
 use crate::{
+    fault::{Fault, Faults},
     invariants::{self, Violation},
     oracle::Oracle,
     plan::{Plan, STORM},
@@ -29,6 +31,7 @@ use crate::{
     trace::Trace,
 };
 use happen::Happen;
+use hive_protocol::ids::LeaseId;
 use hive_scheduler::{submitter, worker};
 use network::Link;
 use std::{collections::BTreeMap, fmt};
@@ -37,10 +40,10 @@ use std::{collections::BTreeMap, fmt};
 const CALM: u64 = 75 * 60_000;
 /// How often everything is looked at in the calm, to see whether it is over.
 const LOOK_EVERY: u64 = 5_000;
+/// From then on a planted fault of time shows, in virtual milliseconds.
+const PLANTED_AT: u64 = 60_000;
 /// In so many of 10,000 cases a node dies while it carries out its cores' effects.
 const DIES_IN_THE_MIDDLE: u32 = 3;
-/// Steps within one millisecond at most; more means that somebody runs in circles.
-const MAX_STEPS: u64 = 5_000;
 
 /// The mesh. See the module.
 pub struct World {
@@ -60,9 +63,13 @@ pub struct World {
     pub oracle: Oracle,
     /// No more faults.
     pub calm: bool,
+    /// Faults that really happened.
+    pub faults: Faults,
     queue: BTreeMap<(u64, u64), Happen>,
     number: u64,
     links: BTreeMap<(usize, usize), Link>,
+    /// The latest message that a node has had under a lease, by who said it, to whom.
+    heard: BTreeMap<(usize, usize, LeaseId), u64>,
     /// Which side of a partition each node is on; the authority is last.
     sides: Option<Vec<bool>>,
     trace: Trace,
@@ -88,9 +95,11 @@ impl World {
             nodes,
             authority,
             calm: false,
+            faults: Faults::default(),
             queue: BTreeMap::new(),
             number: 0,
             links: BTreeMap::new(),
+            heard: BTreeMap::new(),
             sides: None,
             trace: Trace::new(verbose),
             violation: None,
@@ -145,6 +154,7 @@ impl World {
             hash: self.trace.hash(),
             lines: self.trace.lines(),
             figures,
+            faults: self.faults,
             violation: self.violation.take(),
             trace: self.trace.take_lines(),
         }
@@ -168,6 +178,15 @@ impl World {
         !self.calm && self.rng.chance(chance)
     }
 
+    /// A fault with this chance in 10,000, counted.
+    pub(crate) fn happens(&mut self, fault: Fault, chance: u32) -> bool {
+        let happens = self.faulty(chance);
+        if happens {
+            self.faults.count(fault);
+        }
+        happens
+    }
+
     pub(crate) fn violated(&mut self, result: Result<(), Violation>) {
         if let Err(violation) = result
             && self.violation.is_none()
@@ -182,16 +201,8 @@ impl World {
         while self.violation.is_none() && self.step(end) {
             steps = if self.now == moment { steps + 1 } else { 0 };
             moment = self.now;
-            if steps > MAX_STEPS {
-                let busy: Vec<_> = (0..self.nodes.len())
-                    .filter(|n| self.nodes[*n].due().is_some_and(|t| t <= self.now))
-                    .map(|n| self.nodes[n].name.clone())
-                    .collect();
-                self.violated(Err(Violation::new(
-                    "progress",
-                    format!("no time passes at {moment} ms; due: {busy:?}"),
-                )));
-            }
+            let checked = invariants::progress::moment(self, steps);
+            self.violated(checked);
         }
         self.now = self.now.max(end);
     }
@@ -234,19 +245,28 @@ impl World {
 
     fn tick(&mut self, n: usize) {
         let now = self.now;
+        // What the cores do when they contradict themselves.
+        assert!(
+            self.plant != Some(Plant::FailedAssertion) || now < PLANTED_AT,
+            "planted"
+        );
         let node = &mut self.nodes[n];
-        let clock = node.clock(now);
+        let due = node.clock(now);
+        let mut clock = due;
+        if self.plant == Some(Plant::EarlyTick) && now > PLANTED_AT {
+            clock.0 -= 1;
+        }
         if let Some(s) = node
             .submitter
             .as_mut()
-            .filter(|s| s.poll_timeout().is_some_and(|t| t <= clock))
+            .filter(|s| s.poll_timeout().is_some_and(|t| t <= due))
         {
             s.handle(clock, submitter::Input::Tick);
         }
         if let Some(w) = node
             .worker
             .as_mut()
-            .filter(|w| w.poll_timeout().is_some_and(|t| t <= clock))
+            .filter(|w| w.poll_timeout().is_some_and(|t| t <= due))
         {
             w.handle(clock, worker::Input::Tick);
         }
@@ -307,11 +327,13 @@ impl World {
             Happen::Submit { job } => self.user_submits(job),
             Happen::Whim => self.whim(),
             Happen::Crash => self.crash_one(),
+            Happen::CrashNode { node } => self.crash(node),
             Happen::Restart { node } => self.start_node(node),
             Happen::CrashAuthority => self.crash_authority(),
             Happen::AuthorityDies => self.authority_dies(),
             Happen::RestartAuthority => self.restart_authority(),
             Happen::Partition => self.partition(),
+            Happen::FallInTwo => self.fall_in_two(),
             Happen::Whole { number } => self.whole(number),
             Happen::KillExecutor => self.kill_some_executor(),
             Happen::Rogue { node } => self.rogue(node),
@@ -401,13 +423,8 @@ impl World {
                 break;
             }
             rounds += 1;
-            if rounds > MAX_STEPS {
-                let name = self.nodes[n].name.clone();
-                self.violated(Err(Violation::new(
-                    "progress",
-                    format!("the cores of {name} talk without end at {} ms", self.now),
-                )));
-            }
+            let checked = invariants::progress::talk(self, n, rounds);
+            self.violated(checked);
         }
         self.nodes[n].touched = false;
     }

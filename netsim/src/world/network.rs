@@ -2,8 +2,14 @@
 //!
 //! A stream is ordered: a lost message is a broken connection, which each side hears of in its own time, and
 //! what was in flight arrives up to some point and no further. A new connection is another epoch.
+//!
+//! Nothing is doubled on a stream, because the mesh's leases run over QUIC or TCP: the network below may double
+//! packets as it likes, the stream hands each byte over once. What doubles there are the cores themselves, which
+//! say again over a new connection what was not acknowledged over the old one (counted as [`Fault::Resent`]).
+//! Gossip and calls to the authority are messages of their own, and are lost, doubled and held up one by one.
 
 use super::{Happen, Side, World};
+use crate::fault::Fault;
 use hive_protocol::{
     credential::Credential,
     gossip::Demand,
@@ -45,6 +51,23 @@ impl World {
     pub(super) fn latency(&mut self) -> u64 {
         let most = if self.calm { 10 } else { self.plan.weather.latency };
         self.rng.range(1, most.max(2))
+    }
+
+    /// How often a message arrives that belongs to no stream: not at all, once or twice.
+    pub(super) fn copies(&mut self) -> u32 {
+        if self.happens(Fault::Lost, self.plan.weather.loss) {
+            return 0;
+        }
+        1 + u32::from(self.happens(Fault::Doubled, self.plan.weather.replay))
+    }
+
+    /// For how long a message is held up on its way, which is mostly not at all.
+    pub(super) fn held_up(&mut self, chance: u32) -> u64 {
+        if self.happens(Fault::Delayed, chance) {
+            self.rng.range(1, self.plan.weather.clog_ms)
+        } else {
+            0
+        }
     }
 
     /// Connects two nodes, if it works.
@@ -130,6 +153,9 @@ impl World {
         link.cut = cut;
         let epoch = link.epoch;
         self.note(a, format_args!("cut from {b} ({epoch})"));
+        if !self.calm {
+            self.faults.count(Fault::Broken);
+        }
         for (side, peer, after) in [(a, b, after[0]), (b, a, after[1])] {
             self.later(after, Happen::Lost { side, peer, epoch });
         }
@@ -154,25 +180,26 @@ impl World {
         self.links.iter().filter(|(_, l)| l.up).map(|(k, _)| *k).collect()
     }
 
-    /// Sends a message on the stream between two nodes, if the sender believes to have one.
-    pub(super) fn send(&mut self, from: usize, to: usize, message: WorkMsg) {
+    /// Sends a message on the stream between two nodes, if the sender believes to have one, and says whether it
+    /// is on its way.
+    pub(super) fn send(&mut self, from: usize, to: usize, message: WorkMsg) -> bool {
         let now = self.now;
         if self.faulty(self.plan.weather.breaks) {
             let notice = self.rng.range(1, 4000);
             self.break_link(from, to, notice);
         }
-        let mut latency = self.latency();
-        if self.faulty(self.plan.weather.clog) {
-            latency += self.rng.below(self.plan.weather.clog_ms);
-        }
+        let latency = self.latency() + self.held_up(self.plan.weather.clog);
         let Some(link) = self.links.get_mut(&key(from, to)) else {
-            return;
+            return false;
         };
         let Some(epoch) = link.told[side_of(from, to)] else {
-            return;
+            return false;
         };
         if epoch != link.epoch || !link.up {
-            return; // Said into the void.
+            if !self.calm {
+                self.faults.count(Fault::CutOff);
+            }
+            return false; // Said into the void.
         }
         let last = &mut link.last[side_of(to, from)];
         let at = (now + latency).max(*last);
@@ -186,6 +213,7 @@ impl World {
                 message: Box::new(message),
             },
         );
+        true
     }
 
     pub(super) fn arrives(&mut self, from: usize, to: usize, epoch: u64, message: WorkMsg) {
@@ -196,7 +224,20 @@ impl World {
         let side = side_of(to, from);
         let in_time = link.up || now <= link.cut[side];
         if link.epoch != epoch || !in_time || link.lost[side] >= epoch || !self.nodes[to].alive {
+            if !self.calm {
+                self.faults.count(Fault::CutOff);
+            }
             return;
+        }
+        if let WorkMsg::Lease { lease, seq, .. } = &message
+            && !self.nodes[from].plan.lies.rogue
+        {
+            let heard = self.heard.entry((from, to, *lease)).or_default();
+            if *seq > *heard {
+                *heard = *seq;
+            } else if !self.calm {
+                self.faults.count(Fault::Resent);
+            }
         }
         self.deliver(to, from, message, None);
     }
@@ -266,15 +307,11 @@ impl World {
             if !self.nodes[to].alive || self.nodes[to].worker.is_none() || !self.reachable(from, to) {
                 continue;
             }
-            let copies = if to == from {
-                1
-            } else if self.faulty(self.plan.weather.loss) {
-                0
-            } else {
-                1 + u32::from(self.faulty(self.plan.weather.replay))
-            };
+            let copies = if to == from { 1 } else { self.copies() };
             for copy in 0..copies {
-                let after = self.latency() * 2 + u64::from(copy) * self.rng.below(20_000);
+                let after = self.latency() * 2
+                    + self.held_up(self.plan.weather.delay)
+                    + u64::from(copy) * self.rng.below(20_000);
                 let demand = Box::new(demand.clone());
                 self.later(after, Happen::Demand { to, demand });
             }

@@ -1,7 +1,7 @@
 //! Carrying out what the submitter cores want.
 
 use super::{CallFor, Side, World, work::Transfer, work::What};
-use crate::{plant::Plant, trace::Short};
+use crate::{fault::Fault, plant::Plant, trace::Short};
 use hive_protocol::{
     command::CommandBody,
     gossip::Demand,
@@ -59,6 +59,7 @@ impl World {
                     amount,
                     expires,
                 };
+                self.run_away(n, &body);
                 self.command(n, CallFor::Hold(lease), command, body);
             }
             Effect::RequestLease { to, request } => self.request_lease(n, to, *request),
@@ -95,6 +96,7 @@ impl World {
                 ..
             } => {
                 if !self.calm && self.nodes[n].plan.lies.unpaying {
+                    self.faults.count(Fault::Unpaid);
                     let refusal = hive_protocol::command::Refusal::new("hold.unwilling", "it will not pay");
                     self.submitter_later(n, 0, Input::CaptureFailed { lease, refusal });
                     return;
@@ -207,6 +209,7 @@ impl World {
                 }
             }
             if matches!(body, LeaseBody::Countersign(_)) && !self.calm && self.nodes[n].plan.lies.unpaying {
+                self.faults.count(Fault::Unpaid);
                 // It owes a word under this number, but not this word.
                 *body = LeaseBody::Cancel(Vec::new());
             }

@@ -1,7 +1,7 @@
 //! Carrying out what the worker cores want, and moving blobs.
 
 use super::{CallFor, Happen, KeptReceipt, Side, World};
-use crate::{plant::Plant, trace::Short};
+use crate::{fault::Fault, plant::Plant, trace::Short};
 use hive_protocol::{
     command::{CommandBody, Refusal},
     ids::{CommandId, JobId, LeaseId, TaskIndex},
@@ -170,6 +170,7 @@ impl World {
 
     fn sign_receipt(&mut self, n: usize, lease: LeaseId, mut receipt: Receipt) {
         if !self.calm && self.nodes[n].plan.lies.receipts {
+            self.faults.count(Fault::InflatedReceipt);
             receipt.tasks += 3;
             receipt.fuel *= 2;
             receipt.amount = self
@@ -212,7 +213,10 @@ impl World {
             ..
         } = &mut message
         {
-            if invents && results.len() < 100 && self.rng.once_in(3) {
+            // The first time for sure: a lie that a short seed might never come to tells nothing.
+            let first = self.faults.get(Fault::InventedResult) == 0;
+            if invents && results.len() < 100 && (first || self.rng.once_in(3)) {
+                self.faults.count(Fault::InventedResult);
                 for _ in 0..self.rng.range(1, 3) {
                     let index = TaskIndex(u32::try_from(self.rng.below(90)).unwrap_or(0));
                     results.push(invented(index, u16::try_from(self.rng.range(1, 3)).unwrap_or(1)));

@@ -1,7 +1,7 @@
 //! Holds end once: a second set of books follows every event and refuses what breaks a hold's own rules. None is
 //! paid twice, none is paid more than was set aside, none is paid after its end.
 
-use super::Violation;
+use super::{Violation, balances, hold_expiry};
 use crate::oracle::{Books, HoldFacts};
 use hive_protocol::{
     ids::{AccountId, HoldId},
@@ -41,14 +41,7 @@ pub fn follow(books: &mut Books, event: &Event, time: Timestamp, state: &State) 
             let Ok(view) = state.hold_view(hold) else {
                 return Err(bad(format!("hold {hold} was made and is not there")));
             };
-            let balance = books.available.entry(*payer).or_default();
-            let Some(rest) = balance.checked_sub(*amount) else {
-                return Err(Violation::new(
-                    "balances",
-                    format!("hold {hold} of {amount} on a balance of {balance}"),
-                ));
-            };
-            *balance = rest;
+            balances::set_aside(books, hold, *payer, *amount)?;
             let facts = HoldFacts {
                 lease: view.lease,
                 payer: *payer,
@@ -68,12 +61,7 @@ pub fn follow(books: &mut Books, event: &Event, time: Timestamp, state: &State) 
             let Some(rest) = h.amount.checked_sub(*paid) else {
                 return Err(bad(format!("hold {hold} of {} pays {paid}", h.amount)));
             };
-            if time >= h.expires {
-                return Err(Violation::new(
-                    "hold_expiry",
-                    format!("hold {hold} is paid {} ms after its end", time.since(h.expires).0),
-                ));
-            }
+            hold_expiry::paid(hold, &h, time)?;
             if let Some(h) = books.holds.get_mut(hold) {
                 h.paid = *paid;
             }
@@ -86,12 +74,7 @@ pub fn follow(books: &mut Books, event: &Event, time: Timestamp, state: &State) 
         }
         Event::Expired { hold } => {
             let h = end(books, hold, "expired")?;
-            if time < h.expires {
-                return Err(Violation::new(
-                    "hold_expiry",
-                    format!("hold {hold} expires {} ms early", h.expires.since(time).0),
-                ));
-            }
+            hold_expiry::expired(hold, &h, time)?;
             add(books, h.payer, h.amount);
         }
         _ => {}
