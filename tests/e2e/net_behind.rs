@@ -1,12 +1,14 @@
-//! What the checks and the paths say behind real NATs. Needs root.
+//! What nodes find out behind real NATs, by themselves and in their checks, and what the paths say. Needs root.
 
 use crate::{
     nat_mesh::NatMesh,
     node::Node,
+    trees::{noise, share, text},
     wait::{SOON, until_else},
 };
 use hive_natlab::{NatKind, Plan};
 use serde_json::Value;
+use std::fs;
 
 /// The line of a name.
 fn line(check: &Value, name: &str) -> Value {
@@ -83,4 +85,67 @@ fn blocked_udp_is_said_and_everything_goes_over_tcp() {
         assert_ne!(peer["transport"], "quic", "{peer}");
     }
     checked(&mesh.client, "nat", "pass", "reachable from everywhere");
+}
+
+fn relay(node: &Node) -> Value {
+    node.get("/v1/relay", "relay").unwrap_or_default()
+}
+
+/// Waits until relaying at this node is in this state.
+#[track_caller]
+fn relaying(node: &Node, state: &str) -> Value {
+    until_else(
+        SOON,
+        || Some(relay(node)).filter(|r| r["state"] == state),
+        || format!("{} is {state}: {:#}", node.name, relay(node)),
+    )
+}
+
+#[test]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p hivenode --test e2e -- --ignored"]
+fn a_public_node_finds_out_that_it_can_relay_and_is_found_by_those_behind_routers() {
+    let plan = Plan::pair_text(NatKind::PortRestricted, NatKind::Symmetric);
+    // Nobody is told to relay: whoever has a relay in this mesh has one that began by itself.
+    let mesh = NatMesh::raise(&plan, |node| match node.name.as_str() {
+        "authority" => node.with("relay", "off"),
+        _ => node.with("relay", "auto"),
+    });
+    let serving = relaying(&mesh.relay, "serving");
+    assert_eq!(serving["mode"], "auto", "{serving:#}");
+    for node in [&mesh.worker, &mesh.client] {
+        let waiting = relaying(node, "waiting");
+        assert_eq!(waiting["mode"], "auto", "{waiting:#}");
+    }
+    let bytes = noise(1 << 20, 5);
+    let dest = mesh.place("got");
+    let ticket = share(&mesh.worker, &mesh.file("given", &bytes));
+    mesh.client.run(&["pull", &ticket, text(&dest)]).ok();
+    assert!(fs::read(&dest).unwrap() == bytes);
+    let path = mesh.path(&mesh.client).expect("a path");
+    assert_eq!(path["relay_name"], "relay", "{path:#}");
+    assert!(relay(&mesh.relay)["circuits_opened"].as_u64() > Some(0));
+}
+
+/// Two hosts behind one router of a carrier.
+fn one_router(hairpin: &str) -> String {
+    format!(
+        "net wan 203.0.113.0/24
+         host relay wan
+         host other wan
+         router isp full-cone wan mid 100.64.0.0/24 {hairpin}
+         host a mid
+         host b mid"
+    )
+}
+
+#[test]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p hivenode --test e2e -- --ignored"]
+fn the_check_says_whether_the_router_turns_packets_round() {
+    for (option, word, works) in [("hairpin", "works: ", true), ("", "does not work", false)] {
+        let mesh = NatMesh::raise(&one_router(option), |node| node);
+        let check = checked(&mesh.worker, "hairpin", "pass", word);
+        assert_eq!(check["reach"]["hairpin"], works, "{check:#}");
+        let mtu = line(&check, "mtu")["detail"].clone();
+        assert_eq!(mtu, "1500 bytes as the system knows it", "{check:#}");
+    }
 }
