@@ -220,21 +220,27 @@ fn clock(f: &Facts<'_>, lines: &mut Lines) {
     }
 }
 
+/// Nothing is sent to find it out: it is what the system has for the way, narrower only after a router has said so.
 fn mtu(f: &Facts<'_>, lines: &mut Lines) {
     match f.reach.mtu {
         None => lines.add("mtu", Verdict::Pass, "not measured", None),
         Some(n) if n < QUIC_MTU => lines.add(
             "mtu",
             Verdict::Fail,
-            format!("{n} bytes: QUIC needs {QUIC_MTU}"),
+            format!("{n} bytes as the system knows it: QUIC needs {QUIC_MTU}"),
             Some("raise the MTU of the tunnel or line, or: hivenode config set transports tcp"),
         ),
         Some(n) if n < PLAIN_MTU => lines.add(
             "mtu",
             Verdict::Pass,
-            format!("{n} bytes: a tunnel or VPN is in between"),
+            format!("{n} bytes as the system knows it: a tunnel or VPN is in between"),
             None,
         ),
-        Some(n) => lines.add("mtu", Verdict::Pass, format!("{n} bytes"), None),
+        Some(n) => lines.add(
+            "mtu",
+            Verdict::Pass,
+            format!("{n} bytes as the system knows it"),
+            None,
+        ),
     }
 }

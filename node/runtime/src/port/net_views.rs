@@ -48,7 +48,8 @@ pub struct ReachView {
     pub clock_skew_ms: Option<i64>,
     /// How many said so.
     pub clock_peers: u32,
-    /// Largest datagram that passes whole to the peer asked, in bytes; absent while unmeasured.
+    /// Largest packet in bytes that the system believes the way to a peer takes; nothing is sent to find out. Absent
+    /// without a peer that is reached directly.
     pub mtu: Option<u32>,
     /// When anything of this was tested last; 0 never.
     pub tested_at: u64,

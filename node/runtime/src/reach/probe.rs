@@ -1,4 +1,4 @@
-//! What is found out beside the core: clocks of others, the router's hairpin, the way's largest packet.
+//! What is found out beside the core: clocks of others, the router's hairpin, the largest packet as the system knows it.
 
 use super::{Reach, lock};
 use hive_protocol::time::Timestamp;
