@@ -203,6 +203,60 @@ async fn compiled_modules_are_kept_and_checked() {
     }
 }
 
+/// A file of the cache as the daemon that has this cache would have written it.
+fn cached(cache: &Path, module: &[u8], artefact: &[u8]) -> Vec<u8> {
+    let key: [u8; 32] = std::fs::read(cache.join("key")).unwrap().try_into().unwrap();
+    let mut tag = blake3::Hasher::new_keyed(&key);
+    tag.update(blake3::hash(module).as_bytes()).update(artefact);
+    [b"hivecw01", tag.finalize().as_bytes().as_slice(), artefact].concat()
+}
+
+#[tokio::test]
+async fn what_another_engine_compiled_is_compiled_anew() {
+    let cache = tempfile::tempdir().unwrap();
+    let works = async || {
+        let executor = WasmExecutor::new(config(cache.path())).unwrap();
+        let mut bed = on(&executor, 1, tempfile::tempdir().unwrap()).await;
+        let run = bed.task(NOOP).await;
+        assert_eq!(bed.run(run).await.code(), None);
+    };
+    works().await;
+    let [kept] = &artefacts(cache.path())[..] else {
+        panic!("{:?}", artefacts(cache.path()))
+    };
+    let module = wat::parse_str(NOOP).unwrap();
+    let good = std::fs::read(kept).unwrap();
+    assert_eq!(
+        cached(cache.path(), &module, &good[8 + 32..]),
+        good,
+        "the tag is as the cache makes it"
+    );
+
+    let mut version = wasmtime::Config::new();
+    version
+        .module_version(wasmtime::ModuleVersionStrategy::Custom("another".to_owned()))
+        .unwrap();
+    for (what, other) in [
+        ("another version", version),
+        ("other settings", wasmtime::Config::new()),
+    ] {
+        let artefact = wasmtime::Engine::new(&other)
+            .unwrap()
+            .precompile_module(&module)
+            .unwrap();
+        let stale = cached(cache.path(), &module, &artefact);
+        std::fs::write(kept, &stale).unwrap();
+        works().await;
+        let now = std::fs::read(kept).unwrap();
+        assert_ne!(now, stale, "{what}: the file that does not load is replaced");
+        assert_eq!(
+            cached(cache.path(), &module, &now[8 + 32..]),
+            now,
+            "{what}: by one that is whole"
+        );
+    }
+}
+
 #[tokio::test]
 async fn programs_come_from_files_too() {
     let bed = bed(1).await;
