@@ -1,8 +1,12 @@
 //! What this node shares, and what an earlier process left to go on with.
 
 use crate::{Files, PullRequest, Target, Transfer, access::Audience, error::PullError, pull, request::Hint};
+use futures::{StreamExt, stream};
 use hive_protocol::{ids::BlobHash, manifest::Manifest};
 use std::sync::Arc;
+
+/// Announcements under way at a time after a start: the network takes 64 queries of all kinds.
+const ANNOUNCING: usize = 16;
 
 impl Files {
     /// Gives a root to an audience, also over a restart; to all members it is announced in the hash table too.
@@ -21,19 +25,26 @@ impl Files {
             return Ok(());
         };
         engine.rows.keep_share(root, &now).await?;
-        self.announce(root, &now);
+        if now == Audience::Members {
+            self.announce(vec![root]);
+        }
         Ok(())
     }
 
-    fn announce(&self, root: BlobHash, audience: &Audience) {
-        if *audience == Audience::Members {
-            let net = self.net().clone();
-            tokio::spawn(async move {
-                if let Err(e) = net.provide(root).await {
-                    tracing::debug!(?root, error = %e, "not announced; tickets name this node all the same");
+    /// Announces roots in the hash table, some at a time; it says them again by itself until they are taken back.
+    fn announce(&self, roots: Vec<BlobHash>) {
+        let net = self.net().clone();
+        tokio::spawn(async move {
+            let each = |root| {
+                let net = net.clone();
+                async move {
+                    if let Err(e) = net.provide(root).await {
+                        tracing::debug!(?root, error = %e, "not announced; tickets name this node all the same");
+                    }
                 }
-            });
-        }
+            };
+            stream::iter(roots).for_each_concurrent(ANNOUNCING, each).await;
+        });
     }
 
     /// Takes a root back from everybody.
@@ -52,10 +63,14 @@ impl Files {
     /// The journal's.
     pub async fn restore(&self) -> Result<usize, PullError> {
         let engine = self.engine();
+        let mut public = Vec::new();
         for (root, audience) in engine.rows.shares().await? {
-            engine.access.grant(root, audience.clone());
-            self.announce(root, &audience);
+            if audience == Audience::Members {
+                public.push(root);
+            }
+            engine.access.grant(root, audience);
         }
+        self.announce(public);
         let mut count = 0;
         for (id, row) in engine.rows.transfers().await? {
             let list = row.list.clone().map(Into::into);

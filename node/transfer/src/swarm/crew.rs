@@ -37,7 +37,7 @@ pub(super) fn first_of(id: &NodeId, count: u32) -> u32 {
     let name =
         id.0.iter()
             .rev()
-            .fold(0u64, |n, b| (n << 8 | n >> 56) ^ u64::from(*b));
+            .fold(0u64, |n, b| n.rotate_left(8) ^ u64::from(*b));
     (name % u64::from(count.max(1))) as u32
 }
 
