@@ -313,6 +313,59 @@ fn links_in_the_documents_lead_somewhere() {
     assert!(dead.is_empty(), "dead links:\n  {}", dead.join("\n  "));
 }
 
+/// Numbers of decisions that a text names, as `adr/0002…` or `ADR 2`.
+fn decisions(text: &str) -> BTreeSet<u32> {
+    let number = |rest: &str| {
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().ok()
+    };
+    ["adr/", "ADR "]
+        .iter()
+        .flat_map(|mark| text.split(mark).skip(1))
+        .filter_map(number)
+        .collect()
+}
+
+#[test]
+fn a_decision_that_is_named_is_there_under_its_number() {
+    assert_eq!(
+        decisions("docs/adr/0013, [ADR 2](../adr/0002-x.md), adr/x"),
+        [2, 13].into()
+    );
+    let mut known = BTreeSet::new();
+    for entry in fs::read_dir(root().join("docs/adr")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let number: u32 = name[..4].parse().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(
+            text.starts_with(&format!("# {number}. ")),
+            "{name} has another number"
+        );
+        assert!(known.insert(number), "two decisions are number {number}");
+    }
+    let mut texts: Vec<(String, String)> = rust_files().into_iter().map(|f| (f.name, f.text)).collect();
+    for folder in [".", "docs", "docs/protocol", "docs/adr", "docs/guides", "netsim"] {
+        for path in fs::read_dir(root().join(folder))
+            .unwrap()
+            .map(|e| e.unwrap().path())
+        {
+            if path.extension().is_some_and(|e| e == "md" || e == "toml") {
+                let text = fs::read_to_string(&path).unwrap();
+                texts.push((path.display().to_string(), text));
+            }
+        }
+    }
+    for (name, text) in &texts {
+        for number in decisions(text) {
+            assert!(
+                known.contains(&number),
+                "{name} names decision {number}, which is not there"
+            );
+        }
+    }
+}
+
 /// Files and bounds that a text names between back-ticks and that are not in the sources.
 fn unknown_names(text: &str, files: &[Source]) -> Vec<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_./-".contains(c);
