@@ -1,7 +1,7 @@
 //! Serving `/hive/blob/1`.
 
 use super::grants::Grants;
-use hive_net::{Inbound, NetStream, frame};
+use hive_net::{Inbound, frame};
 use hive_protocol::{
     blob::{BlobReply, BlobRequest, GROUP},
     ids::NodeId,
@@ -14,7 +14,10 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{io::AsyncWriteExt, sync::Semaphore};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    sync::Semaphore,
+};
 
 /// Blobs being read for others at once; more wait.
 const MAX_SENDING: usize = 32;
@@ -41,9 +44,9 @@ pub async fn serve(mut inbound: Inbound, store: BlobStore, grants: Grants, sent:
     }
 }
 
-async fn one(
+async fn one<S: AsyncRead + AsyncWrite + Unpin>(
     node: NodeId,
-    mut stream: NetStream,
+    mut stream: S,
     store: &BlobStore,
     grants: &Grants,
     places: &Semaphore,
@@ -105,5 +108,69 @@ async fn one(
             }
         }
         sent.fetch_add(size, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use hive_protocol::ids::{BlobHash, LeaseId};
+    use hive_store::DiskBudget;
+    use tokio::io::AsyncReadExt;
+
+    /// A member's stream of `/hive/blob/1`, past the gate: what it asks for, and what it is told.
+    struct Member(tokio::io::DuplexStream);
+
+    impl Member {
+        async fn asks(&mut self, hash: BlobHash, lease: Option<LeaseId>) -> BlobReply {
+            let request = BlobRequest {
+                hash,
+                lease,
+                max_size: u64::MAX,
+            };
+            frame::write(&mut self.0, &request).await.unwrap();
+            frame::read(&mut self.0).await.unwrap().unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_member_without_a_lease_is_not_even_told_what_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = BlobStore::open(dir.path(), DiskBudget::new(1 << 20), false).unwrap();
+        let input = b"for the holder of a lease";
+        store.add_bytes(input).unwrap();
+        let (here, nowhere) = (BlobHash::of(input), BlobHash::of(b"nowhere"));
+        let (holder, stranger) = (NodeId([1; 32]), NodeId([2; 32]));
+        let (lease, sent) = (LeaseId([1; 16]), Arc::<AtomicU64>::default());
+        let grants = Grants::default();
+        assert!(grants.allow(lease, holder, [here]));
+        let open = |node: NodeId| {
+            let (near, far) = tokio::io::duplex(4096);
+            let (store, grants, sent) = (store.clone(), grants.clone(), Arc::clone(&sent));
+            tokio::spawn(async move {
+                let places = Semaphore::new(1);
+                one(node, far, &store, &grants, &places, &sent).await.unwrap();
+            });
+            Member(near)
+        };
+
+        let mut member = open(stranger);
+        for (hash, under) in [
+            (here, None),
+            (here, Some(lease)),
+            (here, Some(LeaseId([2; 16]))),
+            (nowhere, None),
+        ] {
+            assert_eq!(member.asks(hash, under).await, BlobReply::NotFound);
+        }
+        let mut member = open(holder);
+        assert_eq!(member.asks(here, None).await, BlobReply::NotFound);
+        assert_eq!(sent.load(Ordering::Relaxed), 0);
+        let size = input.len() as u64;
+        assert_eq!(member.asks(here, Some(lease)).await, BlobReply::Found { size });
+        let mut got = vec![0; input.len()];
+        member.0.read_exact(&mut got).await.unwrap();
+        assert_eq!(got, input);
     }
 }
