@@ -2,10 +2,10 @@
 
 use crate::{
     honest::{self, Pulse, echoing, rss},
-    mesh::{TestNode, member, soon, until},
+    mesh::{TestNode, member, member_with, soon, until},
     raw::{self, BEGUN, Graft, Have, Rpc, publish, signed},
 };
-use hive_net::{Admission, Judgement, NetEvent, NetHandle, ProtocolPolicy, Topic};
+use hive_net::{Admission, Judgement, ListenAddrs, NetEvent, NetHandle, ProtocolPolicy, Topic};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -150,6 +150,15 @@ async fn a_flood_of_messages_does_not_drown_what_others_say() {
         dropped >= 512 && net.peers().await.iter().all(|p| p.node != attacker.id())
     })
     .await;
+    until("the flooder has noticed", async || {
+        attacker
+            .net
+            .peers()
+            .await
+            .iter()
+            .all(|p| p.node != id || !p.member)
+    })
+    .await;
     let again = soon("an answer", attacker.net.dial(id, net.listen_addrs())).await;
     assert!(!matches!(again, Ok(Admission::Member)), "{again:?}");
     assert!(
@@ -162,7 +171,8 @@ async fn a_flood_of_messages_does_not_drown_what_others_say() {
 
 /// A member that takes the stream on which gossip is said to it and never reads a byte.
 async fn deaf(seed: u8, victim: &TestNode) -> TestNode {
-    let node = member(seed).await;
+    // Where it listens nowhere it dials from a port that is free.
+    let node = member_with(seed, |c| c.listen = ListenAddrs::Exactly(vec![])).await;
     // Before its own gossip is asked, in every version there is.
     for protocol in raw::VERSIONS {
         let mut inbound = node.net.serve(protocol, ProtocolPolicy::default()).unwrap();
