@@ -63,6 +63,14 @@ pub enum ListenAddrs {
     Exactly(Vec<String>),
 }
 
+impl ListenAddrs {
+    /// Whether the system chooses the port.
+    #[must_use]
+    pub const fn is_any_port(&self) -> bool {
+        matches!(self, Self::Port(0) | Self::Loopback(0))
+    }
+}
+
 /// Whether bulk streams may have TCP connections of their own, and where they come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BulkListen {

@@ -1,15 +1,18 @@
 //! Where to listen, and finding out before it matters that somebody else does.
 
-use super::{Behaviour, BehaviourEvent};
+use super::{Behaviour, BehaviourEvent, transport};
 use crate::{
     config::{Config, ListenAddrs},
     error::NetError,
     event::Transport,
+    handle::Shared,
     names,
+    reach::Prober,
 };
 use futures::StreamExt;
 use libp2p::{
-    Multiaddr, Swarm, TransportError, core::transport::ListenerId, multiaddr::Protocol, swarm::SwarmEvent,
+    Multiaddr, Swarm, TransportError, core::transport::ListenerId, identity::Keypair, multiaddr::Protocol,
+    swarm::SwarmEvent,
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use std::{
@@ -17,6 +20,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
     os::fd::OwnedFd,
+    sync::Arc,
     time::Duration,
 };
 
@@ -24,11 +28,13 @@ use std::{
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Ports tried when the system is to choose one that is free for both TCP and UDP.
 const PORT_TRIES: usize = 32;
+/// How often a chosen port may be lost to another program before that is an error.
+pub(crate) const RACES: usize = 8;
 /// Most addresses to listen on.
 const MAX_LISTEN: usize = 16;
 
 /// The multiaddresses to listen on, of the transports in use.
-pub(crate) fn addresses(config: &Config) -> Result<Vec<Multiaddr>, NetError> {
+fn addresses(config: &Config) -> Result<Vec<Multiaddr>, NetError> {
     let with = |ips: &[IpAddr], port: u16| -> Result<Vec<Multiaddr>, NetError> {
         let port = if port == 0 { free_port(ips)? } else { port };
         let both = ips.iter().flat_map(|ip| {
@@ -75,7 +81,7 @@ fn has_ipv6() -> bool {
 }
 
 /// The addresses listened on, without ports.
-pub(crate) fn ips(addrs: &[Multiaddr]) -> BTreeSet<IpAddr> {
+fn ips(addrs: &[Multiaddr]) -> BTreeSet<IpAddr> {
     addrs.iter().filter_map(names::ip).collect()
 }
 
@@ -104,11 +110,34 @@ fn free_port(ips: &[IpAddr]) -> Result<u16, NetError> {
     })
 }
 
+/// A swarm that listens.
+pub(crate) struct Standing {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) swarm: Swarm<Behaviour>,
+    pub(crate) prober: Prober,
+    pub(crate) listening: Vec<Multiaddr>,
+    /// Where, without ports.
+    pub(crate) ips: BTreeSet<IpAddr>,
+}
+
+/// Builds a swarm and begins to listen.
+pub(crate) async fn stand(config: &Config, key: &Keypair) -> Result<Standing, NetError> {
+    let addrs = addresses(config)?;
+    let shared = Arc::new(Shared::default());
+    let mut swarm = transport::build(config, key, Arc::clone(&shared))?;
+    let prober = Prober::new(config, key, Arc::clone(&shared.reach.sent))?;
+    let listening = start(&mut swarm, &addrs).await?;
+    Ok(Standing {
+        shared,
+        swarm,
+        prober,
+        listening,
+        ips: ips(&addrs),
+    })
+}
+
 /// Begins to listen and waits until every listener has said where; gives back those addresses.
-pub(crate) async fn start(
-    swarm: &mut Swarm<Behaviour>,
-    addrs: &[Multiaddr],
-) -> Result<Vec<Multiaddr>, NetError> {
+async fn start(swarm: &mut Swarm<Behaviour>, addrs: &[Multiaddr]) -> Result<Vec<Multiaddr>, NetError> {
     let mut silent = HashSet::new();
     for addr in addrs {
         // libp2p binds TCP with SO_REUSEPORT, so that a second program of the same user would share the port

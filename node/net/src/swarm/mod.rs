@@ -141,13 +141,24 @@ enum Talk {
 pub async fn spawn(config: Config) -> Result<(NetHandle, NetEvents), NetError> {
     init_crypto()?;
     let me = NodeId(config.secret.public());
-    let addrs = listen::addresses(&config)?;
-    let shared = Arc::new(Shared::default());
     let key = transport::keypair(&config)?;
-    let mut swarm = transport::build(&config, &key, Arc::clone(&shared))?;
-    let prober = reach::Prober::new(&config, &key, Arc::clone(&shared.reach.sent))?;
-    let listening = listen::start(&mut swarm, &addrs).await?;
-    bulk::start(&shared, config.bulk, listen::ips(&addrs), &key).await?;
+    let mut lost = 0;
+    let listen::Standing {
+        shared,
+        swarm,
+        prober,
+        listening,
+        ips,
+    } = loop {
+        match listen::stand(&config, &key).await {
+            // The port was free when it was chosen, and somebody else was faster.
+            Err(NetError::PortTaken { .. }) if config.listen.is_any_port() && lost < listen::RACES => {
+                lost += 1
+            }
+            stands => break stands?,
+        }
+    };
+    bulk::start(&shared, config.bulk, ips, &key).await?;
 
     let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
     let (gates, gate_queue) = mpsc::channel(GATE_QUEUE);
