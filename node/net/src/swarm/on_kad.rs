@@ -68,7 +68,8 @@ impl Node {
 
     pub(super) fn provide(&mut self, hash: BlobHash, reply: Reply<()>) {
         let store = self.swarm.behaviour_mut().kad.inner().store_mut();
-        let again = store.provided().any(|r| r.key == key(hash));
+        let wanted = key(hash);
+        let again = store.provided().any(|r| r.key == wanted);
         let started = if !again && store.provided().count() >= MAX_PROVIDED {
             Err(NetError::Busy {
                 what: "blobs announced",

@@ -43,7 +43,7 @@ fn one_to_four_costs_the_seeder_one_copy() {
 #[test]
 fn small_contents_cost_about_one_copy_too() {
     // Three segments for each: what is asked for before the others are known of weighs most here.
-    for (apart, far, limit) in [(0, 1, 1.25), (5, 1, 1.25), (30, 20, 1.25), (250, 1, 1.6)] {
+    for (apart, far, limit) in [(0, 1, 1.2), (5, 1, 1.2), (5, 20, 1.2), (250, 1, 1.6)] {
         worst(0..20, limit, |seed| {
             let mut world = World::new(12 * SEGMENT, seed);
             let seeder = world.node(16 * MB, 16 * MB, far, true);

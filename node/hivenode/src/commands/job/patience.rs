@@ -28,7 +28,8 @@ fn hopeless(waiting: &Problem) -> Option<Exit> {
     } else if waiting.code.starts_with("wallet.") || waiting.code == "job.budget" {
         Some(Exit::NO_CREDIT)
     } else if waiting.code.starts_with("credential.") || waiting.code.starts_with("member.") {
-        // A clock that is off, an account shut out: waiting mends neither.
+        // A clock that is off, an account shut out: waiting mends neither. A credential that is missing may still come:
+        // that is what patience is for.
         Some(Exit::of(Kind::Denied))
     } else {
         // An authority that is away comes back.

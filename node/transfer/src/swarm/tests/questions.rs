@@ -35,9 +35,16 @@ fn named_fetchers_are_met_once_and_again_later() {
     bench.up(8, false);
     bench.seeder(1, &[ME, 7, 8]);
     assert_eq!(meets(&bench.drain()), [] as [u8; 0]);
-    bench.now += 31_000;
-    bench.seeder(1, &[ME, 7, 8]);
-    assert_eq!(meets(&bench.drain()), [7]);
+    // Soon, then at growing pauses, at last every half minute.
+    for pause in [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000] {
+        bench.now += pause - 1;
+        bench.fetchers(1, &[ME, 7, 8]);
+        assert_eq!(meets(&bench.drain()), [] as [u8; 0], "before {pause} ms");
+        bench.now += 1;
+        bench.fetchers(1, &[ME, 7, 8]);
+        assert_eq!(meets(&bench.drain()), [7], "after {pause} ms");
+        bench.tell(Input::PeerGone { peer: id(7) });
+    }
 }
 
 #[test]
