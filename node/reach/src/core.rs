@@ -248,6 +248,12 @@ impl Reach {
     }
 
     pub(crate) fn push(&mut self, effect: Effect) {
+        // What is true now takes the place of what was and has not been carried out: nobody may be told of a state
+        // in between, such as no address at all while those listened on are being named one after another.
+        if effect.is_state() {
+            let kind = std::mem::discriminant(&effect);
+            self.effects.retain(|e| std::mem::discriminant(e) != kind);
+        }
         if self.effects.len() >= MAX_EFFECTS {
             self.effects.pop_front();
         }

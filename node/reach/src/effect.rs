@@ -93,3 +93,17 @@ pub enum Effect {
         addr: String,
     },
 }
+
+impl Effect {
+    /// Whether it says how things are from now on, so that only the newest of its kind counts.
+    pub(crate) const fn is_state(&self) -> bool {
+        matches!(
+            self,
+            Self::Publish(_)
+                | Self::KadServer(_)
+                | Self::Serve(_)
+                | Self::AnnounceRelay(_)
+                | Self::Protect(_)
+        )
+    }
+}

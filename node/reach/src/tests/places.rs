@@ -287,3 +287,35 @@ fn what_the_operator_announces_is_told_and_believed() {
     assert_eq!(rig.published(), [at, LAN]);
     assert_eq!(rig.reach.report().reachability, Reachability::Public);
 }
+
+#[test]
+fn what_was_never_carried_out_is_told_to_nobody() {
+    // A shell that begins late: the addresses listened on are named one after another before it takes anything.
+    let mut rig = Rig::new(|config| config.authority = true);
+    let now = rig.now;
+    for input in [
+        Input::Authorities(vec![node(0)]),
+        Input::Listening { addr: WAN.to_owned() },
+        Input::Listening {
+            addr: LAN_TCP.to_owned(),
+        },
+    ] {
+        rig.reach.handle(now, input);
+    }
+    let effects: Vec<Effect> = std::iter::from_fn(|| rig.reach.poll_effect()).collect();
+    let told: Vec<Vec<&str>> = effects
+        .iter()
+        .filter_map(|e| match e {
+            Effect::Publish(list) => Some(list.iter().map(|p| p.addr.as_str()).collect()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [[WAN, LAN_TCP]], "once, and all of it");
+    assert_eq!(
+        effects
+            .iter()
+            .filter(|e| matches!(e, Effect::Serve(_)))
+            .collect::<Vec<_>>(),
+        [&Effect::Serve(true)]
+    );
+}
