@@ -207,4 +207,5 @@ def main():
         args.json.write_text(json.dumps(dict(ours=ours, ray=rays, cold_ms=colds, first_tile_ms=tiles, idle_mib=memory, batch_s=batches, pool_s=pools), indent=1))
 
 
-main()
+if __name__ == "__main__":
+    main()
