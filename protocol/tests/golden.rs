@@ -11,9 +11,11 @@
 )]
 
 mod samples;
+mod seen;
 
 use hive_protocol::codec::{self, CodecError, ENVELOPE_LEN, Message};
 use samples::{Sample, all};
+use seen::Seen;
 use std::{collections::BTreeSet, path::PathBuf};
 
 /// Mutated inputs for each decoder in a normal run; the long campaign sets `HIVE_MUTATIONS`.
@@ -61,6 +63,70 @@ fn every_message_has_its_golden_bytes() {
             sample.name
         );
     }
+}
+
+/// What stands in the samples, and so, as the test above compares them, in the golden files.
+fn seen() -> Seen {
+    let seen = Seen::default();
+    for sample in all() {
+        (sample.look)(&sample.bytes, &seen);
+    }
+    seen
+}
+
+#[test]
+fn every_golden_file_is_of_a_sample() {
+    let names: BTreeSet<&str> = all().iter().map(|s| s.name).collect();
+    for entry in std::fs::read_dir(golden("x").parent().unwrap()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(
+            names.contains(name),
+            "{} is compared with nothing",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn every_variant_has_its_golden_bytes() {
+    let missing = seen().missing();
+    assert!(missing.is_empty(), "in no golden file: {missing:?}");
+}
+
+#[test]
+fn every_enum_of_the_wire_stands_in_some_golden_file() {
+    let seen = seen().enums();
+    let mut found = 0;
+    let src = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src");
+    for entry in std::fs::read_dir(src).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        let mut derives = "";
+        for line in text.lines() {
+            if line.starts_with("#[derive(") {
+                derives = line;
+            } else if let Some(rest) = line.strip_prefix("pub enum ") {
+                let name = rest.split([' ', '<']).next().unwrap();
+                if derives.contains("Deserialize") {
+                    found += 1;
+                    assert!(seen.contains(name), "{name} is in no golden file");
+                }
+            } else if line.starts_with("pub struct ") {
+                derives = "";
+            }
+        }
+    }
+    assert!(found >= 20, "only {found} enums were found in the sources");
+}
+
+#[test]
+fn a_variant_that_is_absent_is_named() {
+    use hive_protocol::authority::HoldState;
+    let seen = Seen::default();
+    for state in [HoldState::Pending, HoldState::Expired] {
+        seen.look::<HoldState>(&codec::encode("x", &state, 64).unwrap());
+    }
+    assert_eq!(seen.missing(), ["HoldState::Captured", "HoldState::Released"]);
 }
 
 #[test]

@@ -134,6 +134,20 @@ pub(super) fn all() -> Vec<Sample> {
             }),
         ),
         document("notice_file", &notice(file_notice(None))),
+        document(
+            "notice_normal",
+            &Notice {
+                priority: Priority::Normal,
+                ..notice(NoticeBody::Text("as usual".into()))
+            },
+        ),
+        document(
+            "notice_bulk",
+            &Notice {
+                priority: Priority::Bulk,
+                ..notice(NoticeBody::Text("some day".into()))
+            },
+        ),
     ];
     all.extend(transport());
     all.extend(notices());
@@ -145,6 +159,7 @@ pub(super) fn all() -> Vec<Sample> {
             let manifest = Manifest::decode(b).map_err(|e| malformed("manifest", &e))?;
             manifest.encode()
         },
+        look: |b, seen| seen.look::<Manifest>(b),
     });
     let hints = vec![(NodeId([2; 32]), "/ip4/127.0.0.1/udp/4001/quic-v1".to_owned())];
     let ticket = FileTicket::new(NET, BlobHash([4; 32]), true, 1 << 33, "models".into(), hints);
@@ -163,6 +178,7 @@ pub(super) fn all() -> Vec<Sample> {
                 Ok(again.into_bytes())
             }
         },
+        look: |_, _| (),
     });
     all
 }
@@ -197,6 +213,15 @@ fn notices() -> Vec<Sample> {
             &state(DeliveryState::Waiting("until 22:00".into())),
         ),
         variant("notice_state_done", &state(DeliveryState::Done)),
+        variant("notice_state_received", &state(DeliveryState::Received)),
+        variant(
+            "notice_state_declined",
+            &state(DeliveryState::Declined("not asked for".into())),
+        ),
+        variant(
+            "notice_state_failed",
+            &state(DeliveryState::Failed("gone".into())),
+        ),
         variant("notice_deposit", &deposit),
         variant("notice_deposited", &refused),
         variant("notice_collect", &NoticeMsg::Collect),
@@ -225,6 +250,8 @@ fn transport() -> Vec<Sample> {
         ),
         message("blob_reply", &BlobReply::Found { size: 123_456 }),
         variant("blob_reply_not_found", &BlobReply::NotFound),
+        variant("blob_reply_too_large", &BlobReply::TooLarge { size: 1 << 31 }),
+        variant("blob_reply_busy", &BlobReply::Busy),
         message(
             "bulk_request",
             &BulkRequest::Ports {
@@ -254,6 +281,9 @@ fn transport() -> Vec<Sample> {
             },
         ),
         variant("bulk_reply_welcome", &BulkReply::Welcome),
+        variant("bulk_reply_off", &BulkReply::Off),
+        variant("bulk_reply_not_served", &BulkReply::NotServed),
+        variant("bulk_reply_busy", &BulkReply::Busy),
         variant(
             "bulk_reply_place",
             &BulkReply::Place {

@@ -1,7 +1,9 @@
-//! One filled-in sample of every wire message and signed document.
+//! A filled-in sample of every wire message, with each of its variants, and of every signed document.
 
+mod authority;
 mod files;
 
+use super::seen::Seen;
 use hive_protocol::{
     authority::*,
     codec::{self, CodecError, Message},
@@ -28,6 +30,8 @@ pub struct Sample {
     pub proto: Option<u16>,
     /// Decodes and encodes again.
     pub again: fn(&[u8]) -> Result<Vec<u8>, CodecError>,
+    /// Notes the variants that stand in it; a text has none.
+    pub look: fn(&[u8], &Seen),
 }
 
 fn message<M: Message>(name: &'static str, m: &M) -> Sample {
@@ -36,6 +40,7 @@ fn message<M: Message>(name: &'static str, m: &M) -> Sample {
         bytes: codec::seal(m).unwrap(),
         proto: Some(M::PROTO),
         again: |b| codec::open::<M>(b).and_then(|m| codec::seal(&m)),
+        look: |b, seen| seen.look::<M>(&b[codec::ENVELOPE_LEN..]),
     }
 }
 
@@ -55,6 +60,7 @@ fn document<D: Document>(name: &'static str, d: &D) -> Sample {
         again: |b| {
             codec::decode::<D>(D::DOMAIN, b, D::MAX).and_then(|d| codec::encode(D::DOMAIN, &d, D::MAX))
         },
+        look: |b, seen| seen.look::<D>(b),
     }
 }
 
@@ -237,6 +243,22 @@ fn lease(body: LeaseBody) -> WorkFrame {
     }])
 }
 
+fn lease_request(name: &'static str, runtime: RuntimeKind) -> Sample {
+    let request = LeaseRequest {
+        lease: LeaseId([5; 16]),
+        demand: DemandId([1; 16]),
+        job: JobId([2; 16]),
+        slots: 2,
+        price: Price {
+            per_gfuel: MicroCpt(1000),
+        },
+        hold: Signed::sign(&key(1), &grant()).unwrap(),
+        credential: signed_credential(),
+        program: Program { runtime, ..program() },
+    };
+    variant(name, &frame(vec![WorkMsg::LeaseRequest(Box::new(request))]))
+}
+
 pub fn all() -> Vec<Sample> {
     let ticket = Ticket::new(
         NET,
@@ -247,53 +269,6 @@ pub fn all() -> Vec<Sample> {
         Role::Worker,
         Timestamp(1_700_000_000_000),
     );
-    let accepted = Answer::Done(Done {
-        id: CommandId([8; 16]),
-        index: 42,
-        grant: Some(Signed::sign(&key(1), &grant()).unwrap()),
-        paid: MicroCpt(0),
-    });
-    let account = Answer::Account(AccountView {
-        account: AccountId([6; 32]),
-        available: MicroCpt(10),
-        held: MicroCpt(20),
-        score: 71,
-        tier: Tier::Normal,
-        reasons: vec![ScoreChange {
-            time: Timestamp(1),
-            score: 71,
-            reason: "paid work".into(),
-        }],
-        holds: vec![HoldView {
-            hold: HoldId([4; 16]),
-            lease: LeaseId([5; 16]),
-            payer: AccountId([6; 32]),
-            payee: AccountId([7; 32]),
-            amount: MicroCpt(20),
-            expires: Timestamp(9),
-            state: HoldState::Captured(MicroCpt(5)),
-        }],
-    });
-    let node = NodeView {
-        node: NodeId([1; 32]),
-        account: AccountId([2; 32]),
-        name: "blue-heron".into(),
-        roles: vec![Role::Worker],
-        score: 71,
-        tier: Tier::Normal,
-        online: true,
-        last_seen: Timestamp(5),
-        heartbeat: heartbeat(),
-    };
-    let line = LedgerLine {
-        index: 4,
-        time: Timestamp(5),
-        kind: "transfer".into(),
-        other: Some(AccountId([3; 32])),
-        delta: -5,
-        available: MicroCpt(95),
-        note: "for lunch".into(),
-    };
     let mut all = vec![
         document(
             "genesis",
@@ -400,6 +375,7 @@ pub fn all() -> Vec<Sample> {
                     Err(bad("not canonical".into()))
                 }
             },
+            look: |_, _| (),
         },
         message(
             "member_hello",
@@ -437,98 +413,6 @@ pub fn all() -> Vec<Sample> {
         variant(
             "join_reply_refused",
             &JoinReply::Refused(Refusal::new("ticket.expired", "it ended an hour ago")),
-        ),
-        message(
-            "authority_request",
-            &Request {
-                number: 1,
-                body: Ask::Heartbeat(heartbeat()),
-            },
-        ),
-        variant(
-            "authority_request_submit",
-            &Request {
-                number: 2,
-                body: Ask::Submit(
-                    Signed::sign(
-                        &key(3),
-                        &command(CommandBody::Capture {
-                            receipt: countersigned(),
-                        }),
-                    )
-                    .unwrap(),
-                ),
-            },
-        ),
-        variant(
-            "authority_request_history",
-            &Request {
-                number: 3,
-                body: Ask::History {
-                    account: AccountId([1; 32]),
-                    before: u64::MAX,
-                    limit: 50,
-                },
-            },
-        ),
-        variant(
-            "authority_request_nodes",
-            &Request {
-                number: 4,
-                body: Ask::Nodes {
-                    after: Some(NodeId([1; 32])),
-                },
-            },
-        ),
-        message(
-            "authority_response",
-            &Response {
-                number: 1,
-                body: accepted,
-            },
-        ),
-        variant(
-            "authority_response_account",
-            &Response {
-                number: 2,
-                body: account,
-            },
-        ),
-        variant(
-            "authority_response_nodes",
-            &Response {
-                number: 3,
-                body: Answer::Nodes(vec![node]),
-            },
-        ),
-        variant(
-            "authority_response_history",
-            &Response {
-                number: 4,
-                body: Answer::History(vec![line]),
-            },
-        ),
-        variant(
-            "authority_response_refused",
-            &Response {
-                number: 5,
-                body: Answer::Refused(Refusal::new("wallet.insufficient", "have 1")),
-            },
-        ),
-        variant(
-            "authority_response_totals",
-            &Response {
-                number: 6,
-                body: Answer::Totals(Totals {
-                    network: NET,
-                    minted: MicroCpt(100),
-                    available: MicroCpt(90),
-                    held: MicroCpt(10),
-                    accounts: 3,
-                    entries: 12,
-                    invites: vec![InviteId([1; 16])],
-                }),
-            },
         ),
         message(
             "demand",
@@ -622,21 +506,9 @@ pub fn all() -> Vec<Sample> {
                 },
             ]),
         ),
-        variant(
-            "work_frame_lease_request",
-            &frame(vec![WorkMsg::LeaseRequest(Box::new(LeaseRequest {
-                lease: LeaseId([5; 16]),
-                demand: DemandId([1; 16]),
-                job: JobId([2; 16]),
-                slots: 2,
-                price: Price {
-                    per_gfuel: MicroCpt(1000),
-                },
-                hold: Signed::sign(&key(1), &grant()).unwrap(),
-                credential: signed_credential(),
-                program: program(),
-            }))]),
-        ),
+        lease_request("work_frame_lease_request", RuntimeKind::Wasm),
+        lease_request("work_frame_lease_request_container", RuntimeKind::Container),
+        lease_request("work_frame_lease_request_process", RuntimeKind::Process),
         variant("work_frame_tasks", &lease(LeaseBody::Tasks(vec![order()]))),
         variant(
             "work_frame_cancel",
@@ -693,6 +565,7 @@ pub fn all() -> Vec<Sample> {
             }),
         ),
     ];
+    all.extend(authority::all());
     all.extend(files::all());
     all
 }
