@@ -16,6 +16,8 @@ mod registry;
 mod sandbox;
 mod task;
 mod wire;
+#[cfg(test)]
+mod wire_golden;
 
 pub use child::{CHILD_ARG, child_main};
 pub use lease::{

@@ -28,7 +28,7 @@ pub(super) struct MarkFile {
     sequence: u64,
 }
 
-fn encode(network: NetworkId, mark: &Mark) -> Vec<u8> {
+pub(super) fn encode(network: NetworkId, mark: &Mark) -> Vec<u8> {
     let mut out = Vec::with_capacity(BODY + 32);
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&network.0);
@@ -40,7 +40,7 @@ fn encode(network: NetworkId, mark: &Mark) -> Vec<u8> {
     out
 }
 
-fn parse(bytes: &[u8], network: NetworkId) -> Option<Mark> {
+pub(super) fn parse(bytes: &[u8], network: NetworkId) -> Option<Mark> {
     let (body, hash) = bytes.get(..BODY + 32)?.split_last_chunk::<32>()?;
     let mut fields = Reader(body);
     if fields.take::<4>().ok()? != MAGIC

@@ -11,6 +11,8 @@
 //! What stays undetectable on one machine: damage to the very last batch together with the loss of the mark.
 
 mod error;
+#[cfg(test)]
+mod golden;
 mod mark;
 mod open;
 mod record;
