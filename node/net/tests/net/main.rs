@@ -11,6 +11,7 @@ mod gate;
 mod gossip;
 mod kad;
 mod mesh;
+mod others;
 mod paths;
 mod reach;
 mod relay;
