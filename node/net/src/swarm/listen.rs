@@ -29,14 +29,17 @@ const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Ports tried when the system is to choose one that is free for both TCP and UDP.
 const PORT_TRIES: usize = 32;
 /// How often a chosen port may be lost to another program before that is an error.
-pub(crate) const RACES: usize = 8;
+const RACES: usize = 8;
 /// Most addresses to listen on.
 const MAX_LISTEN: usize = 16;
 
+/// Finds a port that is free at all these addresses.
+type Choose<'a> = dyn FnMut(&[IpAddr]) -> Result<u16, NetError> + Send + 'a;
+
 /// The multiaddresses to listen on, of the transports in use.
-fn addresses(config: &Config) -> Result<Vec<Multiaddr>, NetError> {
-    let with = |ips: &[IpAddr], port: u16| -> Result<Vec<Multiaddr>, NetError> {
-        let port = if port == 0 { free_port(ips)? } else { port };
+fn addresses(config: &Config, choose: &mut Choose<'_>) -> Result<Vec<Multiaddr>, NetError> {
+    let mut with = |ips: &[IpAddr], port: u16| -> Result<Vec<Multiaddr>, NetError> {
+        let port = if port == 0 { choose(ips)? } else { port };
         let both = ips.iter().flat_map(|ip| {
             let at = Multiaddr::from(*ip);
             [
@@ -122,7 +125,27 @@ pub(crate) struct Standing {
 
 /// Builds a swarm and begins to listen.
 pub(crate) async fn stand(config: &Config, key: &Keypair) -> Result<Standing, NetError> {
-    let addrs = addresses(config)?;
+    stand_at(config, key, &mut free_port).await
+}
+
+/// As [`stand`], with a port that `choose` finds where the system is to choose one.
+async fn stand_at(config: &Config, key: &Keypair, choose: &mut Choose<'_>) -> Result<Standing, NetError> {
+    let mut lost = 0;
+    loop {
+        match stand_once(config, key, choose).await {
+            Err(e) if is_lost_race(&config.listen, &e) && lost < RACES => lost += 1,
+            stands => return stands,
+        }
+    }
+}
+
+/// Whether the port was free when it was chosen, and somebody else was faster. One that was asked for is not given up.
+fn is_lost_race(listen: &ListenAddrs, e: &NetError) -> bool {
+    listen.is_any_port() && matches!(e, NetError::PortTaken { .. })
+}
+
+async fn stand_once(config: &Config, key: &Keypair, choose: &mut Choose<'_>) -> Result<Standing, NetError> {
+    let addrs = addresses(config, choose)?;
     let shared = Arc::new(Shared::default());
     let mut swarm = transport::build(config, key, Arc::clone(&shared))?;
     let prober = Prober::new(config, key, Arc::clone(&shared.reach.sent))?;
@@ -268,3 +291,7 @@ pub(crate) fn explain(address: &str, e: &io::Error) -> NetError {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "listen_tests.rs"]
+mod tests;

@@ -142,22 +142,13 @@ pub async fn spawn(config: Config) -> Result<(NetHandle, NetEvents), NetError> {
     init_crypto()?;
     let me = NodeId(config.secret.public());
     let key = transport::keypair(&config)?;
-    let mut lost = 0;
     let listen::Standing {
         shared,
         swarm,
         prober,
         listening,
         ips,
-    } = loop {
-        match listen::stand(&config, &key).await {
-            // The port was free when it was chosen, and somebody else was faster.
-            Err(NetError::PortTaken { .. }) if config.listen.is_any_port() && lost < listen::RACES => {
-                lost += 1
-            }
-            stands => break stands?,
-        }
-    };
+    } = listen::stand(&config, &key).await?;
     bulk::start(&shared, config.bulk, ips, &key).await?;
 
     let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
