@@ -36,5 +36,6 @@ mod net_behind;
 mod net_paths;
 mod net_relay;
 mod place;
+mod places;
 mod tasks;
 mod tickets;
