@@ -37,5 +37,6 @@ mod net_paths;
 mod net_relay;
 mod place;
 mod places;
+mod progress;
 mod tasks;
 mod tickets;
