@@ -40,3 +40,4 @@ mod places;
 mod progress;
 mod tasks;
 mod tickets;
+mod token;
