@@ -66,6 +66,7 @@ pub async fn run(
         socket,
     });
     let following = tokio::spawn(follow(plan.followed, node.clone()));
+    let trimming = tokio::spawn(super::trim::from_time_to_time());
     let ended = tokio::select! {
         ended = &mut finished => ended,
         why = stop => {
@@ -75,6 +76,7 @@ pub async fn run(
         }
     };
     following.abort();
+    trimming.abort();
     let _ = end_api.send(());
     api.finished().await;
     ended.map_err(|why| CliError::internal("daemon.failed", why))

@@ -6,6 +6,7 @@ mod detach;
 mod log;
 mod settings;
 mod token;
+mod trim;
 
 pub use announce::{Announced, Ready, read_announcement};
 pub use detach::{ensure_running, last_lines, told};
