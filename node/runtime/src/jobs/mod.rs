@@ -4,6 +4,8 @@ mod accept;
 mod book;
 mod journal;
 mod records;
+#[cfg(test)]
+mod records_golden;
 mod restore;
 mod show;
 
