@@ -12,11 +12,18 @@ use std::{collections::BTreeSet, fs, thread, time::Duration};
 
 /// Submits a job of sleepers that copy their input, and waits until tasks run on all workers named.
 fn sleepers(mesh: &Mesh, tasks: usize, ms: u64) -> String {
-    let cat = mesh.module("cat", &guests::nap_cat(ms));
+    sleepers_at(mesh, tasks, ms, "")
+}
+
+/// The same, on workers of this location only.
+fn sleepers_at(mesh: &Mesh, tasks: usize, ms: u64, location: &str) -> String {
+    let cat = mesh.module(&format!("cat{ms}"), &guests::nap_cat(ms));
     let tasks: Vec<Value> = (0..tasks)
         .map(|n| json!({"label": format!("t{n}"), "stdin": {"text": format!("input {n}")}}))
         .collect();
-    let request = json!({"name": "sleepers", "module": {"path": cat}, "tasks": tasks});
+    let placement = json!({"min_score": 0, "require_location": location, "prefer_location": ""});
+    let request =
+        json!({"name": "sleepers", "module": {"path": cat}, "tasks": tasks, "placement": placement});
     let job = mesh.client.post("/v1/jobs", &request);
     job["job"]["job"].as_str().expect("an id").to_owned()
 }
@@ -52,7 +59,7 @@ fn all_well(mesh: &Mesh, job: &str, tasks: u64) -> Value {
         .filter_map(|w| w[1].as_u64())
         .sum();
     assert_eq!(by_worker, tasks, "each counted once: {ended}");
-    let out = mesh.path("out");
+    let out = mesh.path(&format!("out-{job}"));
     mesh.client
         .run(&["job", "results", job, "-o", out.to_str().unwrap()])
         .ok();
@@ -159,6 +166,57 @@ fn a_daemon_killed_in_mid_job_resumes_it_and_counts_nothing_twice() {
     let back = mesh.client.job(&job).expect("the job is in the journal");
     assert_eq!(back["tasks"], 24, "{back}");
     all_well(&mesh, &job, 24);
+    mesh.settled();
+}
+
+/// How many tasks of a job are in this state.
+fn count(mesh: &Mesh, job: &str, state: &str) -> usize {
+    let tasks = mesh.client.tasks(job);
+    tasks.iter().filter(|t| t["state"] == state).count()
+}
+
+#[test]
+fn a_killed_daemon_resumes_every_job_wherever_it_stood() {
+    let mut mesh = Mesh::with(3, |node| match &*node.name {
+        "w3" => node.with("location", "moon"),
+        _ => node,
+    });
+    mesh.workers[2].stop();
+    mesh.client_sees(2);
+    // Done, and nobody has fetched its results.
+    let done = sleepers(&mesh, 3, 10);
+    mesh.client.job_ended(&done, SOON);
+    // Queued: who could run it is away.
+    let queued = sleepers_at(&mesh, 4, 20, "moon");
+    // Running, none of its tasks done: they hold half of the four slots for long.
+    let running = sleepers(&mesh, 2, 20_000);
+    until("both long tasks run", SOON, || {
+        (count(&mesh, &running, "running") == 2).then_some(())
+    });
+    let half = sleepers(&mesh, 24, 400);
+    mesh.client
+        .job_until(&half, "half of its tasks are done", SOON, |j| {
+            j["succeeded"].as_u64() >= Some(8)
+        });
+    let before = mesh.client.job(&half).unwrap();
+    assert_eq!(before["ended"], 0, "{before}");
+    assert_eq!(count(&mesh, &running, "running"), 2, "they still run");
+    assert_eq!(count(&mesh, &queued, "queued"), 4, "they are still queued");
+    mesh.client.kill();
+    mesh.client.start();
+    let jobs = mesh.client.get("/v1/jobs", "jobs").unwrap();
+    assert_eq!(jobs.as_array().unwrap().len(), 4, "{jobs}");
+    let after = mesh.client.job(&half).unwrap();
+    assert!(
+        after["succeeded"].as_u64() >= before["succeeded"].as_u64(),
+        "what was done is done: {before} {after}"
+    );
+    for (job, tasks) in [(&done, 3), (&half, 24), (&running, 2)] {
+        all_well(&mesh, job, tasks);
+    }
+    assert_eq!(count(&mesh, &queued, "queued"), 4, "nobody is there yet");
+    mesh.workers[2].start();
+    all_well(&mesh, &queued, 4);
     mesh.settled();
 }
 
