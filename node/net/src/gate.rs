@@ -40,6 +40,8 @@ pub(crate) struct Outcome {
     pub admission: Admission,
     /// Whether both sides have spoken; otherwise the exchange broke off.
     pub judged: bool,
+    /// Whether there was no exchange because the connection it was to be on has ended.
+    pub lost: bool,
 }
 
 /// Runs the exchange on its stream, within [`GATE_TIMEOUT`].
@@ -52,16 +54,19 @@ pub(crate) async fn exchange(mut stream: NetStream, gate: &dyn Gate, listen: Vec
             hello,
             admission,
             judged: true,
+            lost: false,
         },
         Ok(Err(e)) => Outcome {
             hello,
             admission: unsaid("member.malformed", format!("the exchange broke off: {e}")),
             judged: false,
+            lost: false,
         },
         Err(_) => Outcome {
             hello,
             admission: silence(),
             judged: false,
+            lost: false,
         },
     }
 }

@@ -3,6 +3,7 @@
 use super::{Node, stream_handler::OpenRequest, table::Stage};
 use crate::{
     counters::count,
+    error::NetError,
     event::{Admission, NetEvent},
     gate::{self, Outcome},
     names,
@@ -40,8 +41,8 @@ impl Node {
         self.talk(peer, connection, async move {
             match opened.await {
                 Ok(Ok(stream)) => Ok(stream),
-                Ok(Err(e)) => Err(e.to_string()),
-                Err(_) => Err("the network is shut down".to_owned()),
+                Ok(Err(e)) => Err((matches!(e, NetError::Lost { .. }), e.to_string())),
+                Err(_) => Err((true, "the network is shut down".to_owned())),
             }
         });
     }
@@ -72,7 +73,7 @@ impl Node {
         &self,
         peer: PeerId,
         connection: ConnectionId,
-        stream: impl Future<Output = Result<NetStream, String>> + Send + 'static,
+        stream: impl Future<Output = Result<NetStream, (bool, String)>> + Send + 'static,
     ) {
         let (gate, gates) = (Arc::clone(&self.gate), self.gates.clone());
         let mut listen = self.shared.told_addrs();
@@ -80,10 +81,11 @@ impl Node {
         tokio::spawn(async move {
             let outcome = match stream.await {
                 Ok(stream) => gate::exchange(stream, gate.as_ref(), listen).await,
-                Err(detail) => Outcome {
+                Err((lost, detail)) => Outcome {
                     hello: None,
                     admission: gate::unsaid("member.no_exchange", detail),
                     judged: false,
+                    lost,
                 },
             };
             // An error means that the loop has ended.
@@ -124,6 +126,11 @@ impl Node {
             if !elsewhere {
                 self.answer_regates(&peer, &outcome.admission);
             }
+            return;
+        }
+        if outcome.lost && known.stage == Stage::Waiting {
+            // The end of the connection has been heard of here before it comes to the loop by itself: whoever waits is
+            // not refused for it, there may be other ways. Should it not come, the gate's time runs out.
             return;
         }
         if passed {
