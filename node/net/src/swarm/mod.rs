@@ -298,6 +298,8 @@ impl Node {
         if tokio::time::timeout(SHUTDOWN_TIMEOUT, closing).await.is_err() {
             tracing::debug!("some connections did not close in time");
         }
+        // The sockets first: who is told that it is over may want the port again.
+        drop(self);
         if let Some(reply) = reply {
             let _ = reply.send(Ok(()));
         }
