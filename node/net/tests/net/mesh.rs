@@ -18,7 +18,15 @@ use tokio::time::{Instant, timeout};
 pub const MESH: NetworkId = NetworkId([7; 32]);
 pub const NOW: Timestamp = Timestamp(1_700_000_000_000);
 /// Nothing in these tests takes longer unless it is broken.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A port on which nobody listens, and nobody will by chance: it is not among those that systems give to whoever asks
+/// for any.
+pub fn nobodys_port() -> u16 {
+    (9000..30_000)
+        .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a port is free")
+}
 
 /// A gate as the runtime has one: checks credentials against the authority's key.
 pub struct TestGate {

@@ -184,7 +184,16 @@ async fn carry(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_way_that_dies_without_a_word_is_left_within_seconds() {
-    let (_relay, a, b, circuit) = relayed(130).await;
+    let relay = member(130).await;
+    relay.net.serve_relay(RelayLimits::default()).unwrap();
+    let (a, b) = (member(131).await, member(132).await);
+    for node in [&a, &b] {
+        // Neither says where it listens: the hash table, or the other, would find a way beside the cable.
+        node.net.set_published(Vec::new()).await;
+        node.dial(&relay).await;
+    }
+    serve_echo(&b);
+    let circuit = soon("a reservation", b.net.reserve(relay.id())).await.unwrap();
     let tcp = b.tcp()[0].rsplit('/').next().unwrap().parse().unwrap();
     let (port, cut) = cable(tcp).await;
     a.net

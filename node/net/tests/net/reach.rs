@@ -1,6 +1,6 @@
 //! What a node learns of how it can be reached, and what it tells of it.
 
-use crate::mesh::{TestNode, member, member_with, secret, soon, until};
+use crate::mesh::{TestNode, member, member_with, nobodys_port, secret, soon, until};
 use hive_net::{Config, ListenAddrs, NetEvent, Tester, Transport, Transports};
 use hive_protocol::ids::NodeId;
 use prost::Message;
@@ -16,9 +16,7 @@ fn at(ip: &'static str) -> impl FnOnce(&mut Config) {
 }
 
 fn nobody_there() -> String {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = socket.local_addr().unwrap().port();
-    format!("/ip4/127.0.0.1/tcp/{port}")
+    format!("/ip4/127.0.0.1/tcp/{}", nobodys_port())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

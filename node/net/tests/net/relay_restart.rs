@@ -191,7 +191,7 @@ async fn twenty_transfers_go_on_when_their_relay_restarts() {
             "a break was taken for an end"
         );
         assert!(service.counts().bytes > 0);
-        // The aim is 3 s; a machine that builds beside it gets some more.
-        assert!(stall < Duration::from_secs(8), "{stall:?}");
+        // The aim is 3 s; a machine that builds beside it gets more, up to what one lost opening would cost.
+        assert!(stall < Duration::from_secs(14), "{stall:?}");
     }
 }
