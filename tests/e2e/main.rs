@@ -12,6 +12,7 @@ mod node;
 mod trees;
 mod wait;
 
+mod at_once;
 mod deaths;
 mod demo;
 mod files_disk;

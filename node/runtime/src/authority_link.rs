@@ -1,7 +1,8 @@
 //! The way to the authorities: the one in this process, or a long-lived stream to one elsewhere.
 //!
-//! Every question has a deadline. When no authority answers, the question fails with `authority.unreachable`
-//! and the daemon is told that the authorities are away; a task of this module keeps trying to get back.
+//! Every question has a deadline. While a way is being found, just after a start or after the loss of the stream, a
+//! question waits for it. When no authority answers, it fails with `authority.unreachable` and the daemon is told that
+//! the authorities are away; a task of this module keeps trying to get back.
 
 use crate::membership::Standing;
 use hive_authority::AuthorityHandle;
@@ -42,6 +43,8 @@ enum Inner {
     Away {
         asks: mpsc::Sender<(Ask, oneshot::Sender<Answer>)>,
         up: watch::Receiver<bool>,
+        /// Whether a way is being found: not all authorities have been tried in vain since there was none.
+        finding: watch::Receiver<bool>,
         places: Semaphore,
     },
 }
@@ -67,11 +70,17 @@ impl AuthorityLink {
     pub fn away(net: NetHandle, standing: Standing) -> Self {
         let (asks, queue) = mpsc::channel(QUEUE);
         let (up_tx, up) = watch::channel(false);
-        tokio::spawn(keep_up(net, standing, queue, up_tx));
+        let (finding_tx, finding) = watch::channel(true);
+        tokio::spawn(keep_up(net, standing, queue, up_tx, finding_tx));
         // Half of what the authority takes from one peer: our own questions never meet `authority.busy`.
         let places = Semaphore::new(MAX_IN_FLIGHT / 2);
         Self {
-            inner: Arc::new(Inner::Away { asks, up, places }),
+            inner: Arc::new(Inner::Away {
+                asks,
+                up,
+                finding,
+                places,
+            }),
         }
     }
 
@@ -84,7 +93,16 @@ impl AuthorityLink {
         }
     }
 
-    /// Asks, and waits for the answer.
+    /// Whether an authority answers now: a question need not wait for a way to one.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        match &*self.inner {
+            Inner::Here { .. } => true,
+            Inner::Away { up, .. } => *up.borrow(),
+        }
+    }
+
+    /// Asks, and waits for the answer; first for the way to an authority while that is being found.
     ///
     /// # Errors
     /// The authority's refusal, or `authority.unreachable`.
@@ -93,11 +111,17 @@ impl AuthorityLink {
             Inner::Here { node, authority } => {
                 authority.ask(*node, Request { number: 0, body: ask }).await.body
             }
-            Inner::Away { asks, up, places } => {
-                if !*up.borrow() {
-                    return Err(away());
-                }
+            Inner::Away {
+                asks,
+                up,
+                finding,
+                places,
+            } => {
                 let asking = async {
+                    finding.clone().wait_for(|finding| !finding).await.ok()?;
+                    if !*up.borrow() {
+                        return None;
+                    }
                     let _place = places.acquire().await.ok()?;
                     let (reply, answer) = oneshot::channel();
                     asks.send((ask, reply)).await.ok()?;
@@ -128,8 +152,11 @@ async fn keep_up(
     standing: Standing,
     mut queue: mpsc::Receiver<(Ask, oneshot::Sender<Answer>)>,
     up: watch::Sender<bool>,
+    finding: watch::Sender<bool>,
 ) {
     let numbers = AtomicU64::new(1);
+    // Whether a stream broke in this round: the next one tries to get back.
+    let mut lost = false;
     loop {
         for authority in standing.authorities() {
             if queue.is_closed() && queue.is_empty() {
@@ -138,7 +165,8 @@ async fn keep_up(
             let Ok(stream) = net.open(authority, PROTOCOL).await else {
                 continue;
             };
-            let _ = up.send(true);
+            up.send_replace(true);
+            finding.send_replace(false);
             tracing::info!(target: "hive_runtime::authority", ?authority, "authority answers");
             let (reader, writer) = stream.split();
             let (sender, _task) = FrameSender::<Request>::spawn(writer);
@@ -147,11 +175,17 @@ async fn keep_up(
             let ended = serve(&mut queue, &sender, &mut answers, &waiting, &numbers).await;
             answers.abort();
             lock(&waiting).clear();
-            let _ = up.send(false);
+            // Whoever asks now waits until it has been tried to get back.
+            lost = true;
+            finding.send_replace(true);
+            up.send_replace(false);
             if ended {
                 return;
             }
             tracing::warn!(target: "hive_runtime::authority", ?authority, "authority is away");
+        }
+        if !std::mem::take(&mut lost) {
+            finding.send_replace(false);
         }
         // What waited for the stream that broke fails at once instead of running into its deadline.
         while let Ok((_, reply)) = queue.try_recv() {

@@ -50,6 +50,8 @@ pub struct Beat {
     pub told: watch::Receiver<Told>,
     /// To the loop.
     pub post: mpsc::Sender<Inbox>,
+    /// Becomes true when an authority has heard of this node and said who else is there.
+    pub introduced: watch::Sender<bool>,
     /// When the last presence was issued.
     pub said: Timestamp,
 }
@@ -81,14 +83,19 @@ pub async fn run(mut beat: Beat) {
         if full || first {
             first = false;
             beat.price().await;
-            beat.renew().await;
-            beat.heartbeat().await;
-            beat.registry().await;
+            // Until one answers there is nothing to ask: when it does, all this is done again.
+            if beat.authority.is_up() {
+                beat.renew().await;
+                beat.heartbeat().await;
+                beat.registry().await;
+            }
             if beat.post.is_closed() {
                 return;
             }
         } else {
-            beat.heartbeat().await;
+            if beat.authority.is_up() {
+                beat.heartbeat().await;
+            }
             tokio::time::sleep(AT_MOST_EVERY).await;
         }
     }
@@ -212,19 +219,29 @@ impl Beat {
     }
 
     async fn registry(&self) {
-        let mut nodes: Vec<NodeView> = Vec::new();
-        let mut after = None;
-        for _ in 0..MAX_PAGES {
-            let Ok(Answer::Nodes(page)) = self.authority.ask(Ask::Nodes { after }).await else {
-                return;
-            };
-            let full = page.len() >= MAX_PAGE;
-            after = page.last().map(|n| n.node);
-            nodes.extend(page.into_iter().take(MAX_PAGE));
-            if !full {
-                break;
-            }
-        }
+        let Some(nodes) = registered(&self.authority).await else {
+            return;
+        };
+        // The loop is gone, then: nobody needs to know.
         let _ = self.post.send(Inbox::Registry(nodes)).await;
+        self.introduced.send_replace(true);
     }
+}
+
+/// All nodes of the registry, as far as this daemon remembers so many; `None` when no authority says.
+pub async fn registered(authority: &AuthorityLink) -> Option<Vec<NodeView>> {
+    let mut nodes: Vec<NodeView> = Vec::new();
+    let mut after = None;
+    for _ in 0..MAX_PAGES {
+        let Ok(Answer::Nodes(page)) = authority.ask(Ask::Nodes { after }).await else {
+            return None;
+        };
+        let full = page.len() >= MAX_PAGE;
+        after = page.last().map(|n| n.node);
+        nodes.extend(page.into_iter().take(MAX_PAGE));
+        if !full {
+            break;
+        }
+    }
+    Some(nodes)
 }

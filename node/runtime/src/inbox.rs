@@ -4,7 +4,7 @@ use crate::{
     home::Membership,
     jobs::{Accepted, TaskMeta},
     membership::Standing,
-    port::{JobView, JoinView, MeshView, Refused, Reply},
+    port::{Call, JobView, JoinView, MeshView, Refused, Reply},
 };
 use hive_net::{NetEvent, NetHandle, NetStream};
 use hive_protocol::{
@@ -15,6 +15,7 @@ use hive_protocol::{
     work::WorkMsg,
 };
 use hive_scheduler::{submitter, worker};
+use tokio::sync::oneshot;
 
 /// Items that may wait for the loop. Senders wait for a place, so a flooding peer slows its own stream only.
 pub const INBOX: usize = 1024;
@@ -51,12 +52,26 @@ pub enum Inbox {
     Say(&'static str, String, String),
     /// The registry's list of nodes.
     Registry(Vec<NodeView>),
+    /// Somebody outside the loop wants to know who is in the mesh, by an authority's word of now.
+    AskWho(Asking),
+    /// That has been asked, and what was said is known.
+    Informed(Asking),
+    /// A node that has just joined, or its mesh, is known to an authority: whoever waits for that is answered.
+    Welcome(JoinReply),
     /// A job's sources are in the store (or it is refused).
     JobAccepted(Box<Result<Accepted, Refused>>, Reply<JobView>),
     /// Further tasks of an open job likewise.
     TasksAccepted(JobId, Box<Result<Vec<TaskMeta>, Refused>>, Reply<Vec<String>>),
     /// A join (or the founding of a mesh) has come to an end.
     Joined(Box<Result<Entered, Refused>>, JoinReply),
+}
+
+/// Who waits for an authority's word on who is in the mesh.
+pub enum Asking {
+    /// A call that names members, or lists them.
+    Call(Box<Call>),
+    /// Another part of the daemon.
+    Part(oneshot::Sender<()>),
 }
 
 /// A node that is a member now, not yet taken up by the loop.

@@ -6,6 +6,7 @@ use super::{
     paths,
 };
 use crate::{
+    inbox::Asking,
     jobs::{self, Entry, job_view, task_row, task_view},
     port::{
         Call, JobView, Kind, LogChunk, NodeHandle, NodeRow, Refused, Reply, TaskFilter, TaskRow, TaskState,
@@ -29,10 +30,20 @@ const LOG_PIECE: usize = 64 << 10;
 impl Daemon {
     pub(super) async fn call(&mut self, call: Call) {
         self.metrics.calls.inc();
+        match call {
+            Call::MeshCreate { request, reply } => self.create_mesh(request, reply).await,
+            call if self.wants_to_know(&call) => self.ask_who(Asking::Call(Box::new(call))),
+            call => self.answer(call),
+        }
+    }
+
+    /// Answers a call with what is known now.
+    pub(super) fn answer(&mut self, call: Call) {
         // A caller that has gone does not want its answer: errors of `send` mean that throughout.
         match call {
             Call::Status { reply } => self.status(reply),
-            Call::MeshCreate { request, reply } => self.create_mesh(request, reply).await,
+            // The one call that is waited for: see above.
+            Call::MeshCreate { .. } => {}
             Call::Join { ticket, reply } => self.join(&ticket, reply),
             Call::Invite { request, reply } => self.invite(&request, reply),
             Call::InviteRevoke { invite, reply } => self.revoke(&invite, reply),

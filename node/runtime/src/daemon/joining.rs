@@ -97,6 +97,10 @@ impl Daemon {
         )?;
         self.pump_net(events);
         let peers = membership.peers.clone();
+        // Before anybody is looked for: who has no address known is given up at once.
+        for (node, addrs) in &peers {
+            net.learn(*node, addrs.clone()).await;
+        }
         let handle = local.as_ref().map(Authority::handle);
         self.enter(membership, standing.clone(), net.clone(), local)?;
         if let Some(authority) = handle {
@@ -104,7 +108,6 @@ impl Daemon {
         }
         tokio::spawn(async move {
             for (node, addrs) in peers {
-                net.learn(node, addrs.clone()).await;
                 if net.dial(node, addrs).await.is_err() {
                     tracing::debug!(target: "hive_runtime", ?node, "a remembered peer does not answer");
                 }
@@ -354,18 +357,18 @@ impl Daemon {
             self.enter(entered.membership, standing, net, local)
                 .map_err(|e| start(&e))
         });
-        match reply {
-            JoinReply::Join(reply) => {
-                let _ = reply.send(entered.map(|()| self.join_view(false)));
+        match (entered, reply) {
+            (Ok(()), reply) => self.welcome(reply),
+            (Err(e), JoinReply::Join(reply)) => {
+                let _ = reply.send(Err(e));
             }
-            JoinReply::Create(reply) => {
-                let view = self.mesh_view();
-                let _ = reply.send(entered.and_then(|()| view.ok_or_else(Refused::stopping)));
+            (Err(e), JoinReply::Create(reply)) => {
+                let _ = reply.send(Err(e));
             }
         }
     }
 
-    fn join_view(&self, already: bool) -> JoinView {
+    pub(super) fn join_view(&self, already: bool) -> JoinView {
         let credential = self.mesh.as_ref().and_then(|m| m.standing.last_credential());
         let (name, score) = credential.map_or_else(Default::default, |c| (c.name, c.score));
         let mesh = self.mesh_view().unwrap_or_else(|| MeshView {

@@ -65,6 +65,8 @@ pub struct Mesh {
     pub standing: Standing,
     pub net: NetHandle,
     pub authority: AuthorityLink,
+    /// Whether an authority has heard of this node since it started, and said who else is there.
+    pub introduced: watch::Receiver<bool>,
     pub local_authority: Option<Authority>,
     pub submitter: Submitter,
     pub worker: Option<Worker>,
@@ -163,6 +165,7 @@ impl Daemon {
             running: 0,
             leaving: false,
         });
+        let (introducing, introduced) = watch::channel(false);
         tasks.push(tokio::spawn(heartbeat::run(heartbeat::Beat {
             net: net.clone(),
             standing: standing.clone(),
@@ -179,6 +182,7 @@ impl Daemon {
             vital: vital_seen,
             told: reach.told(),
             post: self.post.clone(),
+            introduced: introducing,
             said: Timestamp(0),
         })));
         if let Some(mut up) = authority.up() {
@@ -205,6 +209,7 @@ impl Daemon {
             standing,
             net: net.clone(),
             authority,
+            introduced,
             local_authority,
             submitter,
             worker,

@@ -4,6 +4,7 @@
 mod calls;
 mod events;
 mod heard;
+mod introduced;
 mod job_calls;
 mod joining;
 mod listen;
@@ -290,13 +291,20 @@ impl Daemon {
                 }
             }
             Inbox::Say(kind, subject, message) => self.events.say(kind, subject, message),
-            Inbox::AuthorityUp(up) => self.authority_up(up),
+            Inbox::AuthorityUp(up) => {
+                if self.mesh.as_ref().is_some_and(|m| m.authority_up != up) {
+                    self.authority_up(up);
+                }
+            }
             Inbox::Credential(signed) => self.take_credential(*signed),
             Inbox::CredentialRefused(refused) => self.credential_refused(&refused),
             Inbox::Registry(nodes) => {
                 self.make_room();
                 self.registry_heard(nodes);
             }
+            Inbox::AskWho(asking) => self.ask_who(asking),
+            Inbox::Informed(asking) => self.informed(asking),
+            Inbox::Welcome(reply) => self.welcomed(reply),
             Inbox::JobAccepted(accepted, reply) => self.job_accepted(*accepted, reply),
             Inbox::TasksAccepted(job, accepted, reply) => self.tasks_accepted(job, *accepted, reply),
             Inbox::Joined(joined, reply) => self.joined(*joined, reply),

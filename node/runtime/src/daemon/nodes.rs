@@ -92,8 +92,17 @@ impl Directory {
             known.view = view;
         } else {
             let (score, tier, online) = (view.score, view.tier, view.online);
+            // A presence carries no price: until one is heard the registry's is the newest.
+            let price = if known.price == Timestamp(0) {
+                view.heartbeat.price
+            } else {
+                known.view.heartbeat.price
+            };
             known.view = NodeView {
-                heartbeat: known.view.heartbeat.clone(),
+                heartbeat: Heartbeat {
+                    price,
+                    ..known.view.heartbeat.clone()
+                },
                 ..view
             };
             (known.view.score, known.view.tier, known.view.online) = (score, tier, online);

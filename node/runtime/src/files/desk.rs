@@ -9,7 +9,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::FileConfig,
-    inbox::Inbox,
+    inbox::{Asking, Inbox},
     port::{FileCall, Kind, Refused, Reply},
 };
 use hive_protocol::{authority::NodeView, ids::NodeId};
@@ -21,7 +21,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 /// Calls answered at once, those that wait for something to happen among them; further ones wait in the queue.
 const MAX_CALLS: usize = 1024;
@@ -241,6 +241,46 @@ impl Desk {
             .await
             .map_err(|_| Refused::stopping())?
             .map_err(|e| refused(e.code(), &e))
+    }
+
+    /// One node, by name, id or an unambiguous beginning of its id; one that is not known is asked for first.
+    ///
+    /// # Errors
+    /// `node.not_found`, `node.ambiguous`.
+    pub(super) async fn person(&self, text: &str) -> Result<NodeId, Refused> {
+        match self.0.people.find(text) {
+            Err(e) if e.code == "node.not_found" => {
+                self.ask_who().await;
+                self.0.people.find(text)
+            }
+            found => found,
+        }
+    }
+
+    /// All nodes that these selectors mean, `me` left out. Those of whom nothing has been heard yet are among them.
+    ///
+    /// # Errors
+    /// Those of [`People::select`].
+    pub(super) async fn chosen(&self, selectors: &[String], me: NodeId) -> Result<BTreeSet<NodeId>, Refused> {
+        // Whoever is meant without being named must not be left out because the list is a few seconds old.
+        let many = |s: &String| s.trim() == "all" || s.contains('=');
+        if !selectors.iter().any(many) {
+            match self.0.people.select(selectors, me) {
+                Err(e) if e.code == "node.not_found" => {}
+                chosen => return chosen,
+            }
+        }
+        self.ask_who().await;
+        self.0.people.select(selectors, me)
+    }
+
+    /// Has an authority asked who is in the mesh; what it says is known afterwards.
+    async fn ask_who(&self) {
+        let (told, known) = oneshot::channel();
+        if self.0.post.send(Inbox::AskWho(Asking::Part(told))).await.is_ok() {
+            // An end without a word is the daemon's: what is known has to do.
+            let _ = known.await;
+        }
     }
 
     /// Tells the daemon's watchers that something happened.

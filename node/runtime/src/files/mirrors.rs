@@ -16,7 +16,7 @@ enum Found {
 impl Desk {
     pub(super) async fn sync_start(&self, ask: SyncRequest) -> Result<SyncView, Refused> {
         let engines = self.engines().await?;
-        let to = self.0.people.select(&ask.to, engines.me)?;
+        let to = self.chosen(&ask.to, engines.me).await?;
         let known = engines.outgoing.of_dir(&ask.dir).into_iter().next();
         let id = match known {
             Some(mirror) => self.again(&engines, &mirror, &ask, &to).await?,

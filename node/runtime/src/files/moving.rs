@@ -28,7 +28,7 @@ impl Desk {
         pull.max_bytes = meant.size.unwrap_or(MAX_CONTENT);
         pull.hints = meant.hints;
         for node in &request.from {
-            let node = self.0.people.find(node)?;
+            let node = self.person(node).await?;
             pull.hints.extend(self.hints([node], true));
         }
         pull.hints.truncate(hive_files::MAX_HINTS);

@@ -44,7 +44,7 @@ fn bounded(what: &str, text: &str, most: usize) -> Result<(), Refused> {
 impl Desk {
     pub(super) async fn push(&self, ask: PushRequest) -> Result<NoticeView, Refused> {
         let engines = self.engines().await?;
-        let to = self.0.people.select(&ask.to, engines.me)?;
+        let to = self.chosen(&ask.to, engines.me).await?;
         if to.len() > MAX_RECIPIENTS {
             return Err(request(format!(
                 "{} receivers are selected; one push goes to at most {MAX_RECIPIENTS}",

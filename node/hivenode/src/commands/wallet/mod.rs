@@ -7,55 +7,18 @@ use crate::{
     quantity::{money, money_change, rfc3339},
     session::Session,
 };
-use hive_api::client::Client;
-use hive_runtime::port::Refused;
 use hive_runtime::port::{WalletLine, WalletView};
-use std::{
-    io::{IsTerminal, Write},
-    time::{Duration, Instant},
-};
+use std::io::{IsTerminal, Write};
 
 /// Lines asked for at once.
 const PAGE: u32 = 1000;
-
-/// How long a node that has just joined may take to hear who else is in the mesh.
-const INTRODUCTION: Duration = Duration::from_secs(5);
-/// How often it is asked meanwhile.
-const ASK_EVERY: Duration = Duration::from_millis(50);
-
-/// Asks about someone by name. A name nobody bears yet is asked for again as long as the node has not heard
-/// of any authority: then it has joined a moment ago and knows nobody at all.
-async fn by_name<T, F: Future<Output = Result<T, Refused>>>(
-    client: &Client,
-    mut question: impl FnMut() -> F,
-) -> Result<T, Refused> {
-    let deadline = Instant::now() + INTRODUCTION;
-    loop {
-        let answer = question().await;
-        let unknown = answer
-            .as_ref()
-            .is_err_and(|refused| refused.code == "node.not_found");
-        if !unknown || Instant::now() >= deadline {
-            return answer;
-        }
-        let nodes = client.nodes().await?;
-        if nodes.iter().any(|n| n.roles.iter().any(|r| r == "authority")) {
-            // Introduced, perhaps between the question and now: the last answer may be out of date.
-            return question().await;
-        }
-        tokio::time::sleep(ASK_EVERY).await;
-    }
-}
 
 /// `wallet …`
 pub async fn run(session: &Session, command: WalletCommand) -> Result<Exit, CliError> {
     let client = session.client()?;
     match command {
         WalletCommand::Balance { account } => {
-            balance(
-                session,
-                &by_name(&client, || client.wallet(account.as_deref())).await?,
-            )?;
+            balance(session, &client.wallet(account.as_deref()).await?)?;
         }
         WalletCommand::History { limit } => {
             let mut lines: Vec<WalletLine> = Vec::new();
@@ -75,8 +38,7 @@ pub async fn run(session: &Session, command: WalletCommand) -> Result<Exit, CliE
         }
         WalletCommand::Send(args) => {
             confirm(session, &args)?;
-            // Refused for want of a name, nothing has moved: asking again cannot pay twice.
-            let line = by_name(&client, || client.wallet_send(&args.to, args.amount, &args.memo)).await?;
+            let line = client.wallet_send(&args.to, args.amount, &args.memo).await?;
             session
                 .out
                 .step("sent", &format!("{} to {}", args.amount, args.to));
@@ -195,7 +157,7 @@ pub async fn trust(session: &Session, command: TrustCommand) -> Result<Exit, Cli
         Some(who) => who,
         None => client.status().await?.account,
     };
-    let view = by_name(&client, || client.trust(&who)).await?;
+    let view = client.trust(&who).await?;
     let out = &session.out;
     if out.json {
         out.document("trust", &view)?;
