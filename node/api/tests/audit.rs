@@ -75,6 +75,7 @@ fn bodies() -> BTreeMap<(&'static str, &'static str), &'static str> {
             ("POST", "/v1/wallet/send"),
             r#"{"to":"a2","amount":5,"memo":"private words"}"#,
         ),
+        (("POST", "/v1/reload"), ""),
         (("POST", "/v1/stop"), "{}"),
         (("POST", "/v1/net/trace/{id}"), ""),
         (("POST", "/v1/relay/limits"), r#"{"total_rate":5}"#),

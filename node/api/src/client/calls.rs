@@ -299,6 +299,12 @@ impl Client {
         let bytes = self.pool.fetch(Ask::get("/metrics".into())).await?;
         String::from_utf8(bytes.into()).map_err(|e| unreadable(&e))
     }
+    /// Has the settings read again; those that need no restart hold then.
+    pub async fn reload(&self) -> Result<(), Refused> {
+        self.change(Method::POST, "/v1/reload".into(), None::<&()>)
+            .await
+            .map(drop)
+    }
     /// Stops the daemon, after at most `drain_ms` of finishing what runs.
     pub async fn stop(&self, drain_ms: u64) -> Result<(), Refused> {
         let body = json!({ "drain_ms": drain_ms });

@@ -1,4 +1,4 @@
-//! Stopping the daemon.
+//! Stopping the daemon, and having it read its settings again.
 
 use super::Route;
 use crate::{
@@ -13,12 +13,25 @@ use axum::{
 };
 use serde::Deserialize;
 
-pub(super) const ROUTES: &[Route] = &[Route::new(
-    "POST",
-    "/v1/stop",
-    "Stops the daemon after at most drain_ms of finishing what runs",
-    || post(stop),
-)];
+pub(super) const ROUTES: &[Route] = &[
+    Route::new(
+        "POST",
+        "/v1/reload",
+        "Has the settings read again; answered when those that need no restart hold",
+        || post(reload),
+    ),
+    Route::new(
+        "POST",
+        "/v1/stop",
+        "Stops the daemon after at most drain_ms of finishing what runs",
+        || post(stop),
+    ),
+];
+
+async fn reload(State(context): State<Context>) -> Answer {
+    context.node().reload().await?;
+    Ok(done())
+}
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]

@@ -185,6 +185,7 @@ pub fn answer(fake: &Fake, call: FileCall) {
             reply,
         } => say!(reply, known("file", &what, bytes(&what, from, to))),
         FileCall::Settings { reply, .. } => say!(reply, Ok(())),
+        FileCall::SettingsWanted { reply } | FileCall::Reload { reply } => say!(reply, Ok(())),
         FileCall::Pull { request, reply } => {
             fake.note(&format!("pull {}", request.what));
             say!(reply, Ok(transfer("x1", "running")))

@@ -124,7 +124,7 @@ async fn dispatch(session: &Session, command: Command) -> Result<Exit, CliError>
         Command::Events(args) => events::run(session, &args).await,
         Command::Demo(args) => crate::demo::run(session, &args).await,
         Command::Bench(args) => try_out::bench(session, &args).await,
-        Command::Config(command) => config::run(session, command),
+        Command::Config(command) => config::run(session, command).await,
         Command::Paths => local::paths(session),
         Command::Doctor => local::doctor(session).await,
         // These need neither a session nor threads and were answered before.

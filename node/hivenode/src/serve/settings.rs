@@ -1,4 +1,4 @@
-//! Settings that hold at once: the file is looked at while the daemon runs.
+//! Settings that hold at once: the file is looked at while the daemon runs, and when somebody asks for it.
 
 use crate::{config::Settings, paths::Paths};
 use hive_runtime::port::NodeHandle;
@@ -32,24 +32,36 @@ pub async fn follow(followed: Followed, node: NodeHandle) {
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The file may have been changed since it was read for the start: the first look counts as a change.
     let mut known = None;
+    // Kept over the looks: a word that came between two of them is not lost.
+    let mut wanted = Box::pin(node.settings_wanted());
     loop {
-        every.tick().await;
-        let now = stamp(&paths.config);
-        if known == Some(now) {
-            continue;
-        }
-        known = Some(now);
-        let read = Settings::load(&paths, &flags).and_then(|s| s.node_config(&paths));
-        match read {
-            Ok(config) => {
-                if node.file_settings(config.files).await.is_err() {
+        let asked = tokio::select! {
+            _ = every.tick() => false,
+            asked = &mut wanted => {
+                if asked.is_err() {
                     // It stops.
                     return;
                 }
+                true
             }
-            Err(e) => {
-                tracing::warn!(target: "hive::daemon", code = %e.code, "the changed settings are not taken: {}", e.message);
+        };
+        let now = stamp(&paths.config);
+        if asked || known != Some(now) {
+            known = Some(now);
+            let read = Settings::load(&paths, &flags).and_then(|s| s.node_config(&paths));
+            let files = match read {
+                Ok(config) => Some(config.files),
+                Err(e) => {
+                    tracing::warn!(target: "hive::daemon", code = %e.code, "the changed settings are not taken: {}", e.message);
+                    None
+                }
+            };
+            if node.file_settings(files).await.is_err() {
+                return;
             }
+        }
+        if asked {
+            wanted.set(node.settings_wanted());
         }
     }
 }

@@ -5,6 +5,7 @@ use super::{
     engines::Engines,
     people::People,
     refusals::refused,
+    reloads::Reloads,
 };
 use crate::{
     clock::Clock,
@@ -61,6 +62,7 @@ pub(super) struct Inner {
     /// Members connected now: those who connect before the engines run are told to them afterwards.
     pub(super) connected: Mutex<BTreeSet<NodeId>>,
     pub(super) disk: Semaphore,
+    reloads: Reloads,
     counting: Mutex<Counting>,
     post: mpsc::Sender<Inbox>,
 }
@@ -84,6 +86,7 @@ impl Desk {
             standing: watch::channel(Standing::Unjoined).0,
             connected: Mutex::default(),
             disk: Semaphore::new(MAX_DISK_WORK),
+            reloads: Reloads::default(),
             counting: Mutex::default(),
             post,
         }))
@@ -122,11 +125,16 @@ impl Desk {
             } => give(reply, self.read(&what, from, to)).await,
             FileCall::Settings { settings, reply } => {
                 give(reply, async {
-                    self.settle(settings);
+                    if let Some(settings) = settings {
+                        self.settle(settings);
+                    }
+                    self.0.reloads.read();
                     Ok(())
                 })
                 .await;
             }
+            FileCall::SettingsWanted { reply } => self.0.reloads.follow(reply),
+            FileCall::Reload { reply } => self.0.reloads.ask(reply),
             FileCall::Pull { request, reply } => give(reply, self.pull(request)).await,
             FileCall::Transfers { reply } => give(reply, self.transfers()).await,
             FileCall::Transfer {

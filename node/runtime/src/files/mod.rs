@@ -16,6 +16,7 @@ mod people;
 mod post;
 mod puller;
 mod refusals;
+mod reloads;
 mod resolve;
 mod settings;
 mod shown;

@@ -169,7 +169,13 @@ pub enum FileCall {
         reply: Reply<FileBytes>,
     },
     Settings {
-        settings: FileConfig,
+        settings: Option<FileConfig>,
+        reply: Reply<()>,
+    },
+    SettingsWanted {
+        reply: Reply<()>,
+    },
+    Reload {
         reply: Reply<()>,
     },
     Pull {

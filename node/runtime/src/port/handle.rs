@@ -202,8 +202,12 @@ impl NodeHandle {
         file_gc(dry_run: bool) -> GcView = Gc;
         /// Verified bytes `from..to` of a content or ticket; what is not here is fetched.
         file_read(what: String, from: u64, to: Option<u64>) -> FileBytes = Read;
-        /// Other settings for files and pushes from now on.
-        file_settings(settings: FileConfig) -> () = Settings;
+        /// Other settings for files and pushes from now on; `None`: those that were read are no good, and all stays.
+        file_settings(settings: Option<FileConfig>) -> () = Settings;
+        /// Answers when the settings are to be read again; [`NodeHandle::file_settings`] says that they were.
+        settings_wanted() -> () = SettingsWanted;
+        /// Has the settings read again; answered when they hold.
+        reload() -> () = Reload;
         /// Begins to bring content here; answered when it has begun.
         file_pull(request: PullRequest) -> TransferView = Pull;
         /// Transfers that run, and the latest that have ended.

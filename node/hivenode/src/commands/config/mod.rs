@@ -10,7 +10,7 @@ use hive_runtime::port::Kind;
 use serde_json::json;
 
 /// Runs a verb.
-pub fn run(session: &Session, command: ConfigCommand) -> Result<Exit, CliError> {
+pub async fn run(session: &Session, command: ConfigCommand) -> Result<Exit, CliError> {
     let out = &session.out;
     match command {
         ConfigCommand::Show { origin } => show(session, origin)?,
@@ -26,7 +26,12 @@ pub fn run(session: &Session, command: ConfigCommand) -> Result<Exit, CliError> 
         ConfigCommand::Set { key, value } => {
             set_in_file(&session.paths.config, &[(&key, value)])?;
             out.say(if holds_at_once(&key) {
-                "kept; a running daemon goes by it within seconds"
+                // What is done next is not to meet the old value. A daemon that does not run reads the file when it
+                // starts, and one that does not answer looks at it by itself.
+                match session.client()?.reload().await {
+                    Ok(()) => "kept; the running daemon goes by it",
+                    Err(_) => "kept; a running daemon goes by it within seconds",
+                }
             } else {
                 "kept; holds from the next start of the daemon on: hivenode down && hivenode up"
             });
