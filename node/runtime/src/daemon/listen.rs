@@ -3,7 +3,15 @@
 use super::Daemon;
 use crate::{VERSION, membership::Standing};
 use hive_net::{ListenAddrs, NetError, NetEvents, NetHandle};
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How long a port held by a daemon that has just ended is waited for.
+const PORT_PATIENCE: Duration = Duration::from_secs(2);
+/// Pause between two tries.
+const PORT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Bounds of a node that all others want to be connected to; an idle connection costs it about 100 KB.
 const CROWD: hive_net::Limits = hive_net::Limits {
@@ -57,8 +65,16 @@ impl Daemon {
                 tokio::runtime::Handle::current().block_on(hive_net::spawn(config))
             })
         };
-        match spawn(listen(kept)) {
-            Err(e) if e.code() == "net.port_taken" && kept != 0 && !must && listen(kept) != listen(0) => {
+        let taken = |e: &NetError| e.code() == "net.port_taken";
+        let began = Instant::now();
+        let mut stands = spawn(listen(kept));
+        // Stopped and started again at once: the process before may not have let go of its sockets yet.
+        while kept != 0 && stands.as_ref().is_err_and(taken) && began.elapsed() < PORT_PATIENCE {
+            tokio::task::block_in_place(|| std::thread::sleep(PORT_PAUSE));
+            stands = spawn(listen(kept));
+        }
+        match stands {
+            Err(e) if taken(&e) && kept != 0 && !must && listen(kept) != listen(0) => {
                 tracing::warn!(target: "hive_runtime::net", kept, "the port of the last start is taken: another one is used");
                 spawn(listen(0))
             }
