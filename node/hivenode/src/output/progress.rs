@@ -18,6 +18,11 @@ enum Look {
     Hidden,
 }
 
+/// Whether a plain line is due at this share, after one at `told` so long ago. The last step is told, however small.
+fn is_due(now: u64, told: u64, silence: Duration) -> bool {
+    silence >= EVERY || now >= told + STEP_PERCENT || (now == 100 && told < 100)
+}
+
 /// Progress of one piece of work.
 pub struct Progress {
     title: String,
@@ -67,7 +72,7 @@ impl Progress {
             }
             Look::Lines { last, percent } => {
                 let now = self.done.saturating_mul(100).checked_div(self.total).unwrap_or(0);
-                if last.elapsed() >= EVERY || now >= *percent + STEP_PERCENT {
+                if is_due(now, *percent, last.elapsed()) {
                     *last = Instant::now();
                     *percent = now;
                     let _ = writeln!(io::stderr(), "{} {now}% {message}", self.title);
@@ -94,6 +99,17 @@ impl Drop for Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_for_each_step_and_one_for_the_end() {
+        let at_once = |now, told| is_due(now, told, Duration::ZERO);
+        assert!(at_once(5, 0) && !at_once(4, 0) && is_due(0, 0, EVERY));
+        assert!(
+            at_once(100, 97) && !at_once(99, 97),
+            "the end, though it is no whole step"
+        );
+        assert!(!at_once(100, 100), "once");
+    }
 
     #[test]
     fn never_backwards_and_never_over() {
