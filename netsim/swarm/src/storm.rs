@@ -15,6 +15,8 @@ use std::time::Duration;
 const SETTLE: Duration = Duration::from_secs(3);
 /// The idle server is looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
+/// Looks from one point of the curve of its memory to the next: a minute.
+const POINT: u64 = 60;
 
 /// What came of one round.
 #[derive(Serialize)]
@@ -32,6 +34,8 @@ struct Outcome {
     /// The server's memory for each peer once all have joined, and after the idle time.
     kb_peer: f64,
     kb_peer_later: f64,
+    /// The same after each full minute of idleness.
+    kb_peer_minutes: Vec<f64>,
     /// The server's processor time in a second of doing nothing, for a thousand peers.
     idle_cpu_ms: f64,
     /// Connections the server made or lost, and dials of the crowd that failed, while idle.
@@ -158,7 +162,7 @@ async fn one(args: &Storm, kind: Kind, carrier: Carrier) -> Result<Outcome, Fail
     tokio::time::sleep(SETTLE).await;
     let after = usage(server.pid())?;
     let (here, there): (Stat, Stat) = (server.ask("stat").await?, crowd.ask("stat").await?);
-    let later = idle(args.idle, server.pid()).await?;
+    let (later, minutes) = idle(args.idle, server.pid()).await?;
     let (here_later, there_later): (Stat, Stat) = (server.ask("stat").await?, crowd.ask("stat").await?);
     let unrest =
         here_later.opened - here.opened + here_later.closed - here.closed + there_later.failed - there.failed;
@@ -177,6 +181,10 @@ async fn one(args: &Storm, kind: Kind, carrier: Carrier) -> Result<Outcome, Fail
         cpu_ms_join: (after.cpu_ms - before.cpu_ms) / peers,
         kb_peer: (after.rss_kb - before.rss_kb) / peers,
         kb_peer_later: (later.rss_kb - before.rss_kb) / peers,
+        kb_peer_minutes: minutes
+            .iter()
+            .map(|u| (u.rss_kb - before.rss_kb) / peers)
+            .collect(),
         idle_cpu_ms: (later.cpu_ms - after.cpu_ms) / seconds * 1000.0 / peers,
         unrest,
         crowd: [there, there_later],
@@ -193,15 +201,19 @@ fn explain(failed: &[String]) -> usize {
     failed.len()
 }
 
-/// Watches a process do nothing; gives back its last figures.
-async fn idle(seconds: u64, pid: u32) -> Result<Usage, Fail> {
+/// Watches a process do nothing; gives back its last figures, and those of each full minute.
+async fn idle(seconds: u64, pid: u32) -> Result<(Usage, Vec<Usage>), Fail> {
     let mut tick = tokio::time::interval(LOOK);
     let mut last = usage(pid)?;
-    for _ in 0..seconds {
+    let mut minutes = Vec::new();
+    for second in 1..=seconds {
         tick.tick().await;
         last = usage(pid)?;
+        if second.is_multiple_of(POINT) {
+            minutes.push(last);
+        }
     }
-    Ok(last)
+    Ok((last, minutes))
 }
 
 #[cfg(test)]
@@ -220,6 +232,7 @@ mod tests {
             cpu_ms_join: 0.0,
             kb_peer: 0.0,
             kb_peer_later: 0.0,
+            kb_peer_minutes: Vec::new(),
             idle_cpu_ms: 0.0,
             unrest,
             crowd: [Stat::default(); 2],

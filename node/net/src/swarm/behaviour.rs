@@ -47,6 +47,10 @@ const DUPLICATES: Duration = Duration::from_secs(240);
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// Peers tell each other again what they are, though nothing has changed: changes are pushed at once, this mends a push
+/// that was lost. Each time costs a stream, and over QUIC memory ([`QUIC_STREAMS`](super::transport)).
+const IDENTIFY_EVERY: Duration = Duration::from_secs(60 * 60);
+
 /// Blobs this node may announce at a time.
 pub(crate) const MAX_PROVIDED: usize = 1024;
 /// Providers kept and returned for one blob.
@@ -62,8 +66,9 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Nodes asked at a time in one query, and nodes each key is stored at.
 const PARALLEL: usize = 3;
 const REPLICATION: usize = 20;
-/// The routing table is refreshed this often.
-const REFRESH: Duration = Duration::from_secs(10 * 60);
+/// The routing table is refreshed this often, besides whenever a node enters it. Every time asks each server some two or
+/// three questions, each on a stream of its own.
+const REFRESH: Duration = Duration::from_secs(30 * 60);
 
 /// Scores below which a neighbour gets no gossip, no publications, and is not heard at all. A wrong message
 /// costs 10 times the square of how many there were lately, so the third is the last.
@@ -122,6 +127,7 @@ impl Behaviour {
             identify: identify::Behaviour::new(
                 identify::Config::new("/hive/1".to_owned(), key.public())
                     .with_agent_version(format!("hivenode/{version}"))
+                    .with_interval(IDENTIFY_EVERY)
                     // What is told, and when, is decided in on_reach.rs.
                     .with_hide_listen_addrs(true)
                     // We keep our own address book, with our own rules.

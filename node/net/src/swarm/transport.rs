@@ -26,8 +26,10 @@ const QUIC_IDLE_MS: u32 = 10_000;
 /// A keep-alive is sent after this much silence: twice within the idle timeout.
 const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(4);
 /// Streams a peer may have open on one QUIC connection, all protocols together; a further one waits. Each costs a place
-/// in two tables from the start, used or not: above 224 both double, 9 KB more for each idle peer.
-const QUIC_STREAMS: u32 = 200;
+/// in two tables from the start, used or not: above 112 both double, 5 KB more for each idle peer. And quinn keeps what
+/// it has allocated to receive a stream for the stream this many later: until a peer has opened so many, one after the
+/// other, each leaves 0.4 KB behind. Enough for the circuits a relay grants one node, 64, and the rest beside them.
+const QUIC_STREAMS: u32 = 110;
 /// The same for one Yamux connection.
 const YAMUX_STREAMS: usize = 256;
 /// Inbound streams being negotiated on one connection at a time.
