@@ -3,7 +3,7 @@
 use super::{Daemon, calls::journal, joining::internal, nodes::unjoined, submit::job_pin};
 use crate::{
     inbox::Inbox,
-    jobs::{self, Accepted, Entry, JobMeta, TaskMeta, accept_task},
+    jobs::{self, Accepted, Entry, Intake, JobMeta, TaskMeta, accept_task},
     port::{JobRequest, JobView, Kind, NodeHandle, Refused, Reply, TaskRequest, TaskState},
 };
 use hive_protocol::{
@@ -21,9 +21,24 @@ impl Daemon {
             let _ = reply.send(Err(unjoined()));
             return;
         }
+        let job = match crate::random() {
+            Ok(id) => JobId(id),
+            Err(e) => {
+                let _ = reply.send(Err(internal(&e)));
+                return;
+            }
+        };
         let (store, post) = (self.store.clone(), self.post.clone());
         tokio::task::spawn_blocking(move || {
-            let accepted = jobs::accept(&store, &request);
+            let owner = job_pin(job);
+            let intake = Intake {
+                store: &store,
+                owner: &owner,
+            };
+            let accepted = jobs::accept(job, intake, &request);
+            if accepted.is_err() {
+                store.unpin_all(&owner);
+            }
             // A blocking thread may wait for a place in the inbox.
             let _ = post.blocking_send(Inbox::JobAccepted(Box::new(accepted), reply));
         });
@@ -31,12 +46,24 @@ impl Daemon {
 
     /// A job's sources are in the store: into the journal, then to the core, then answered.
     pub(super) fn job_accepted(&mut self, accepted: Result<Accepted, Refused>, reply: Reply<JobView>) {
-        let answer = accepted.and_then(|accepted| self.take_job(accepted));
+        let answer = accepted.and_then(|accepted| {
+            let job = accepted.job;
+            let taken = self.take_job(accepted);
+            self.let_go_unless_kept(job);
+            taken
+        });
         let _ = reply.send(answer);
     }
 
+    /// What was taken into the store for a job that is not there (any more) may go.
+    fn let_go_unless_kept(&self, job: JobId) {
+        if !self.book.jobs.contains_key(&job) {
+            self.store.unpin_all(&job_pin(job));
+        }
+    }
+
     fn take_job(&mut self, accepted: Accepted) -> Result<JobView, Refused> {
-        let job = JobId(crate::random().map_err(|e| internal(&e))?);
+        let job = accepted.job;
         let meta = JobMeta {
             job,
             spec: accepted.spec,
@@ -115,10 +142,13 @@ impl Daemon {
         };
         let store = self.store.clone();
         let convert = move || {
-            tasks
-                .iter()
-                .map(|t| accept_task(&store, t))
-                .collect::<Result<Vec<_>, _>>()
+            let owner = job_pin(id);
+            let intake = Intake {
+                store: &store,
+                owner: &owner,
+            };
+            let accepted = tasks.iter().map(|t| accept_task(intake, t));
+            accepted.collect::<Result<Vec<_>, _>>()
         };
         // Sources are files of any size: read and hashed on a thread of their own, not in the loop.
         let post = self.post.clone();
@@ -163,6 +193,7 @@ impl Daemon {
             });
             Ok(ids)
         });
+        self.let_go_unless_kept(job);
         let _ = reply.send(answer);
     }
 

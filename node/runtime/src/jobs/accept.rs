@@ -7,12 +7,12 @@ use crate::{
     port::{JobRequest, Kind, NodeHandle, Refused, Source, TaskRequest},
 };
 use hive_protocol::{
-    ids::BlobHash,
+    ids::{BlobHash, JobId},
     money::MicroCpt,
     resources::Resources,
     task::{BlobRef, InputFile, JobSpec, MAX_INLINE, MAX_MODULE, Program, RuntimeKind, SpecError, TaskSpec},
 };
-use hive_store::{BlobStore, Import, MAX_BLOB_BYTES};
+use hive_store::{Added, BlobStore, Import, MAX_BLOB_BYTES};
 use std::path::Path;
 
 /// Retries after a worker's fault when the request says nothing.
@@ -20,9 +20,11 @@ pub const DEFAULT_RETRIES: u16 = 3;
 /// What `{out}` stands for when the request says nothing.
 const DEFAULT_OUTPUT: &str = "out";
 
-/// A checked job, its blobs in the store.
+/// A checked job, its blobs in the store and kept there.
 #[derive(Debug)]
 pub struct Accepted {
+    /// Its id.
+    pub job: JobId,
     /// What it is.
     pub spec: JobSpec,
     /// Its tasks.
@@ -37,24 +39,50 @@ fn shape(e: &SpecError) -> Refused {
     invalid("job.shape", e.to_string())
 }
 
-fn blob(store: &BlobStore, source: &Source, what: &str, cap: u64) -> Result<BlobRef, Refused> {
-    let (hash, size) = match source {
-        Source::Text(text) => {
-            let added = store.add_bytes(text.as_bytes()).map_err(|e| e.refused())?;
-            (added.hash, added.size)
+/// The store, and the name what a job reads is kept under from the moment it is there: a full disk is swept at any time.
+#[derive(Debug, Clone, Copy)]
+pub struct Intake<'a> {
+    /// Where blobs go.
+    pub store: &'a BlobStore,
+    /// Whose pins they get. Whoever refuses the job or the tasks afterwards takes them away.
+    pub owner: &'a str,
+}
+
+impl Intake<'_> {
+    fn pin(&self, hash: BlobHash) -> Result<(), Refused> {
+        self.store.pin(hash, self.owner, None).map_err(|e| e.refused())
+    }
+
+    /// Puts something into the store and keeps it there. What was swept away before it was pinned is put there again,
+    /// and then stays.
+    fn keep(&self, put: impl Fn() -> Result<Added, Refused>) -> Result<(BlobHash, u64), Refused> {
+        let mut added = put()?;
+        self.pin(added.hash)?;
+        if !self.store.has(&added.hash) {
+            added = put()?;
+            // A file that has changed meanwhile is another blob.
+            self.pin(added.hash)?;
         }
+        Ok((added.hash, added.size))
+    }
+}
+
+fn blob(intake: Intake<'_>, source: &Source, what: &str, cap: u64) -> Result<BlobRef, Refused> {
+    let store = intake.store;
+    let (hash, size) = match source {
+        Source::Text(text) => intake.keep(|| store.add_bytes(text.as_bytes()).map_err(|e| e.refused()))?,
         Source::Blob(id) => {
             let hash: BlobHash = id
                 .parse()
                 .map_err(|e: hive_protocol::text::TextError| invalid("blob.bad_id", e.to_string()))?;
-            (
-                hash,
-                store
-                    .size(&hash)
-                    .ok_or_else(|| NodeHandle::not_found("blob", id))?,
-            )
+            intake.pin(hash)?;
+            let size = store.size(&hash).ok_or_else(|| {
+                store.unpin(&hash, intake.owner);
+                NodeHandle::not_found("blob", id)
+            })?;
+            (hash, size)
         }
-        Source::Path(path) => import(store, path, what, cap)?,
+        Source::Path(path) => intake.keep(|| import(store, path, what, cap))?,
     };
     if size > cap {
         return Err(invalid(
@@ -70,7 +98,7 @@ fn blob(store: &BlobStore, source: &Source, what: &str, cap: u64) -> Result<Blob
     Ok(BlobRef { hash, size, inline })
 }
 
-fn import(store: &BlobStore, path: &Path, what: &str, cap: u64) -> Result<(BlobHash, u64), Refused> {
+fn import(store: &BlobStore, path: &Path, what: &str, cap: u64) -> Result<Added, Refused> {
     if !path.is_absolute() {
         return Err(invalid(
             "job.relative_path",
@@ -100,14 +128,13 @@ fn import(store: &BlobStore, path: &Path, what: &str, cap: u64) -> Result<(BlobH
         }
         Ok(_) => {}
     }
-    let added = store.add_path(path, Import::Copy, cap).map_err(|e| e.refused())?;
-    Ok((added.hash, added.size))
+    store.add_path(path, Import::Copy, cap).map_err(|e| e.refused())
 }
 
-fn module(store: &BlobStore, source: &Source) -> Result<BlobRef, Refused> {
-    let module = blob(store, source, "module", MAX_MODULE)?;
+fn module(intake: Intake<'_>, source: &Source) -> Result<BlobRef, Refused> {
+    let module = blob(intake, source, "module", MAX_MODULE)?;
     let mut head = [0u8; 8];
-    let mut file = store.open_blob(&module.hash).map_err(|e| e.refused())?;
+    let mut file = intake.store.open_blob(&module.hash).map_err(|e| e.refused())?;
     let got = std::io::Read::read(&mut file, &mut head).unwrap_or(0);
     // A component has the same magic and another layer number; only core modules run.
     if head.get(..got) != Some(b"\0asm\x01\0\0\0") {
@@ -131,19 +158,19 @@ fn module(store: &BlobStore, source: &Source) -> Result<BlobRef, Refused> {
 ///
 /// # Errors
 /// A missing file, a path that climbs, a bound.
-pub fn task(store: &BlobStore, request: &TaskRequest) -> Result<TaskMeta, Refused> {
+pub fn task(intake: Intake<'_>, request: &TaskRequest) -> Result<TaskMeta, Refused> {
     let mut inputs = Vec::with_capacity(request.inputs.len());
     for (path, source) in &request.inputs {
         hive_protocol::task::check_path(path).map_err(|e| shape(&e))?;
         inputs.push(InputFile {
             path: path.clone(),
-            blob: blob(store, source, path, MAX_BLOB_BYTES)?,
+            blob: blob(intake, source, path, MAX_BLOB_BYTES)?,
         });
     }
     let stdin = request
         .stdin
         .as_ref()
-        .map(|s| blob(store, s, "standard input", MAX_BLOB_BYTES))
+        .map(|s| blob(intake, s, "standard input", MAX_BLOB_BYTES))
         .transpose()?;
     let output = if request.output_name.is_empty() {
         DEFAULT_OUTPUT
@@ -190,9 +217,9 @@ pub fn task(store: &BlobStore, request: &TaskRequest) -> Result<TaskMeta, Refuse
 ///
 /// # Errors
 /// The first thing wrong with it; nothing has been journalled.
-pub fn accept(store: &BlobStore, request: &JobRequest) -> Result<Accepted, Refused> {
+pub fn accept(job: JobId, intake: Intake<'_>, request: &JobRequest) -> Result<Accepted, Refused> {
     let limits = request.limits.unwrap_or_default();
-    let module = module(store, &request.module)?;
+    let module = module(intake, &request.module)?;
     let name: String = request
         .name
         .chars()
@@ -206,7 +233,7 @@ pub fn accept(store: &BlobStore, request: &JobRequest) -> Result<Accepted, Refus
     let tasks = request
         .tasks
         .iter()
-        .map(|t| task(store, t))
+        .map(|t| task(intake, t))
         .collect::<Result<Vec<_>, _>>()?;
     if tasks.is_empty() && !request.open {
         return Err(invalid("job.no_input", "the job has no task").hint("name at least one input file"));
@@ -228,7 +255,7 @@ pub fn accept(store: &BlobStore, request: &JobRequest) -> Result<Accepted, Refus
         open: request.open,
     };
     spec.check().map_err(|e| shape(&e))?;
-    Ok(Accepted { spec, tasks })
+    Ok(Accepted { job, spec, tasks })
 }
 
 #[cfg(test)]
@@ -237,10 +264,16 @@ mod tests {
     use super::*;
     use hive_store::DiskBudget;
 
+    const JOB: JobId = JobId([1; 16]);
+
     fn store() -> (tempfile::TempDir, BlobStore) {
         let dir = tempfile::tempdir().unwrap();
         let (store, _) = BlobStore::open(dir.path().join("blobs"), DiskBudget::new(1 << 30), false).unwrap();
         (dir, store)
+    }
+
+    fn intake(store: &BlobStore) -> Intake<'_> {
+        Intake { store, owner: "job" }
     }
 
     fn request(module: Source) -> JobRequest {
@@ -261,12 +294,22 @@ mod tests {
     #[test]
     fn what_is_no_module_is_named_with_its_first_bytes() {
         let (_dir, store) = store();
-        let e = accept(&store, &request(Source::Text("#!/bin/sh".into()))).unwrap_err();
+        let e = accept(JOB, intake(&store), &request(Source::Text("#!/bin/sh".into()))).unwrap_err();
         assert_eq!(e.code, "module.not_wasm");
         assert!(e.message.contains("23 21 2f"), "{}", e.message);
-        let e = accept(&store, &request(Source::Text("\0asm\x0d\0\x01\0".into()))).unwrap_err();
+        let e = accept(
+            JOB,
+            intake(&store),
+            &request(Source::Text("\0asm\x0d\0\x01\0".into())),
+        )
+        .unwrap_err();
         assert!(e.message.contains("component"), "{}", e.message);
-        let e = accept(&store, &request(Source::Path("/nonexistent/x.wasm".into()))).unwrap_err();
+        let e = accept(
+            JOB,
+            intake(&store),
+            &request(Source::Path("/nonexistent/x.wasm".into())),
+        )
+        .unwrap_err();
         assert_eq!((e.kind, e.code.as_str()), (Kind::NotFound, "job.missing_input"));
     }
 
@@ -278,18 +321,53 @@ mod tests {
             inputs: vec![("a b.txt".into(), Source::Text("x".into()))],
             ..TaskRequest::default()
         };
-        let meta = task(&store, &wish).unwrap();
+        let meta = task(intake(&store), &wish).unwrap();
         assert_eq!(meta.spec.args, ["/in/a b.txt", "-o=/out/out"]);
         assert!(meta.spec.collect_out);
         let none = TaskRequest {
             args: vec!["{in}".into()],
             ..TaskRequest::default()
         };
-        assert_eq!(task(&store, &none).unwrap_err().code, "job.no_input");
+        assert_eq!(task(intake(&store), &none).unwrap_err().code, "job.no_input");
         let climbs = TaskRequest {
             inputs: vec![("../x".into(), Source::Text("x".into()))],
             ..TaskRequest::default()
         };
-        assert_eq!(task(&store, &climbs).unwrap_err().code, "job.shape");
+        assert_eq!(task(intake(&store), &climbs).unwrap_err().code, "job.shape");
+    }
+
+    #[test]
+    fn what_is_taken_in_outlives_a_sweep_before_the_job_is_journalled() {
+        let (dir, store) = store();
+        let path = dir.path().join("input");
+        let big = "x".repeat(MAX_INLINE + 1);
+        std::fs::write(&path, &big).unwrap();
+        let uploaded = store.add_bytes(big.to_uppercase().as_bytes()).unwrap().hash;
+        let mut wish = request(Source::Text("\0asm\x01\0\0\0".into()));
+        wish.tasks[0].inputs = vec![
+            ("path".into(), Source::Path(path)),
+            ("blob".into(), Source::Blob(uploaded.to_string())),
+        ];
+        wish.tasks[0].stdin = Some(Source::Text(big + "y"));
+        let accepted = accept(JOB, intake(&store), &wish).unwrap();
+        store.gc(0).unwrap();
+        let mut read: Vec<_> = accepted.tasks[0].spec.blobs().map(|b| b.hash).collect();
+        read.push(accepted.spec.program.module.hash);
+        assert_eq!(read.len(), 4);
+        for hash in &read {
+            assert!(store.has(hash), "swept away: {hash}");
+        }
+        // Nobody keeps them once the job is given up.
+        store.unpin_all("job");
+        store.gc(0).unwrap();
+        assert!(read.iter().all(|hash| !store.has(hash)));
+        // A blob that is not there is not kept for anybody.
+        let mut wish = request(Source::Text("\0asm\x01\0\0\0".into()));
+        wish.tasks[0].stdin = Some(Source::Blob(uploaded.to_string()));
+        assert_eq!(
+            accept(JOB, intake(&store), &wish).unwrap_err().kind,
+            Kind::NotFound
+        );
+        assert!(!store.unpin(&uploaded, "job"));
     }
 }

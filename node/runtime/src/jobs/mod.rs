@@ -9,7 +9,7 @@ mod records_golden;
 mod restore;
 mod show;
 
-pub use accept::{Accepted, accept, task as accept_task};
+pub use accept::{Accepted, Intake, accept, task as accept_task};
 pub use book::{Book, Entry, Lookup, MAX_KEPT_JOBS};
 pub use journal::{JobJournal, KeptReceipt, TREES};
 pub use records::{Ended, EndedTask, JobMeta, JobStanding, TaskMeta};
