@@ -22,7 +22,7 @@ impl Job {
         for n in 0..FILES {
             mesh.file(&format!("in/{n:02}"), format!("file {n}"));
         }
-        let module = mesh.module("cat", &guests::nap_cat(50));
+        let module = mesh.module("cat", &guests::nap_cat(100));
         Self {
             mesh,
             module,
