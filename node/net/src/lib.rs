@@ -50,4 +50,4 @@ pub use reach::{MappingView, NetFacts, TEST_TIMEOUT, TestReport, Tester, Tried, 
 pub use registry::{Inbound, ProtocolPolicy};
 pub use relay::{CircuitView, Relay, RelayCounts, RelayLimits, RelayLoad, RelayPeer};
 pub use stream::{NetReader, NetStream, NetWriter};
-pub use swarm::{MAX_GOSSIP, MAX_PROTECTED, MAX_PROVIDERS, MAX_RELAYS, spawn};
+pub use swarm::{MAX_GOSSIP, MAX_PROTECTED, MAX_PROVIDERS, MAX_RELAYS, MAX_SHARED, spawn};

@@ -52,7 +52,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(8);
 const IDENTIFY_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// Blobs this node may announce at a time.
-pub(crate) const MAX_PROVIDED: usize = 1024;
+pub const MAX_SHARED: usize = 1024;
+/// Keys it may announce: those, and the one under which relays are found.
+pub(crate) const MAX_PROVIDED: usize = MAX_SHARED + 1;
 /// Providers kept and returned for one blob.
 pub const MAX_PROVIDERS: usize = 20;
 /// A provider record of others is forgotten after this time unless announced again …

@@ -46,7 +46,7 @@ mod transport;
 mod views;
 mod waiting;
 
-pub use behaviour::{MAX_GOSSIP, MAX_PROVIDERS};
+pub use behaviour::{MAX_GOSSIP, MAX_PROVIDERS, MAX_SHARED};
 pub use guard::MAX_PROTECTED;
 pub(crate) use listen::explain;
 pub use on_relay::MAX_RELAYS;
@@ -171,7 +171,7 @@ pub async fn spawn(config: Config) -> Result<(NetHandle, NetEvents), NetError> {
         waiting: waiting::WaitingRoom::default(),
         held: BTreeMap::new(),
         queries: HashMap::new(),
-        records: records::Records::default(),
+        records: records::Records::new(hive_protocol::relay::rendezvous(config.network)),
         ungreeted: greeting::Ungreeted::default(),
         pace: pace::Pace::default(),
         unseen: on_bulk::Unseen::new(),

@@ -2,13 +2,14 @@
 
 use super::{
     Node,
-    behaviour::{MAX_PROVIDED, MAX_PROVIDERS, PROVIDER_TTL},
+    behaviour::{MAX_PROVIDERS, MAX_SHARED, PROVIDER_TTL},
     records::Kept,
 };
 use crate::{counters::count, error::NetError, event::Transport, handle::Reply, names};
 use hive_protocol::{
     ids::{BlobHash, NodeId},
     member::MAX_ADDRS,
+    relay::rendezvous,
 };
 use libp2p::{
     Multiaddr, PeerId,
@@ -67,13 +68,15 @@ impl Node {
     }
 
     pub(super) fn provide(&mut self, hash: BlobHash, reply: Reply<()>) {
+        // However many blobs a relay has: it must be found. Nothing else takes that key's place.
+        let (wanted, relays) = (key(hash), key(rendezvous(self.network)));
         let store = self.swarm.behaviour_mut().kad.inner().store_mut();
-        let wanted = key(hash);
         let again = store.provided().any(|r| r.key == wanted);
-        let started = if !again && store.provided().count() >= MAX_PROVIDED {
+        let blobs = store.provided().filter(|r| r.key != relays).count();
+        let started = if !again && wanted != relays && blobs >= MAX_SHARED {
             Err(NetError::Busy {
                 what: "blobs announced",
-                limit: MAX_PROVIDED,
+                limit: MAX_SHARED,
             })
         } else {
             self.query_room().and_then(|()| {

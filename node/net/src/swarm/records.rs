@@ -38,6 +38,8 @@ pub(crate) enum Kept {
 /// The book. See the module's documentation.
 #[derive(Default)]
 pub(crate) struct Records {
+    /// A key that gives way to no other one of its provider's.
+    lasting: Option<BlobHash>,
     /// By provider: keys and when they expire. At most [`MAX_RECORDS`] over all.
     nodes: BTreeMap<PeerId, BTreeMap<BlobHash, Instant>>,
     /// How many provide a key.
@@ -50,6 +52,15 @@ pub(crate) struct Records {
 }
 
 impl Records {
+    /// An empty one; a provider's record of this key is the last to go, so that nobody's own announcements, however
+    /// many, take its place.
+    pub(crate) fn new(lasting: BlobHash) -> Self {
+        Self {
+            lasting: Some(lasting),
+            ..Self::default()
+        }
+    }
+
     /// Takes a record of another node into the store if it is to be kept, and out what has to go for it. `expires` is
     /// for a record that does not say.
     pub(crate) fn take(
@@ -148,7 +159,7 @@ impl Records {
     fn oldest(&self, node: &PeerId) -> Option<BlobHash> {
         let of = self.nodes.get(node)?;
         of.iter()
-            .min_by_key(|(_, expires)| **expires)
+            .min_by_key(|(key, expires)| (self.lasting == Some(**key), **expires))
             .map(|(key, _)| *key)
     }
 
@@ -299,6 +310,30 @@ mod tests {
         );
         assert_eq!((has(&book, &loud), has(&book, &quiet)), (MAX_OF_ONE, 3));
         assert!(book.nodes[&loud].values().all(|e| *e == late), "the oldest went");
+    }
+
+    #[test]
+    fn the_key_that_lasts_goes_last_whoever_makes_room() {
+        let (mut book, now) = (Records::new(key(0)), Instant::now());
+        let (relay, other) = (PeerId::random(), PeerId::random());
+        // Said first, so that it is the oldest.
+        announce(&mut book, relay, 0..1, now + TTL);
+        announce(&mut book, relay, 1..3 * MAX_OF_ONE, now + TTL * 2);
+        assert!(book.nodes[&relay].contains_key(&key(0)));
+        announce(&mut book, other, 5000..5000 + MAX_OF_ONE, now + TTL);
+        for n in 0..MAX_RECORDS {
+            book.keep(key(10_000 + n), PeerId::random(), now + TTL);
+        }
+        sound(&book);
+        assert!(has(&book, &relay) < 10 && book.nodes[&relay].contains_key(&key(0)));
+        // It is no more than that.
+        assert_eq!(
+            book.expired(now + TTL)
+                .iter()
+                .filter(|(k, _)| *k == key(0))
+                .count(),
+            1
+        );
     }
 
     #[test]

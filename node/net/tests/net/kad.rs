@@ -1,7 +1,8 @@
 //! The hash table: finding nodes and blobs through others.
 
-use crate::mesh::{TestNode, id, member, until};
-use hive_protocol::ids::BlobHash;
+use crate::mesh::{MESH, TestNode, id, member, member_with, until};
+use hive_net::MAX_SHARED;
+use hive_protocol::{ids::BlobHash, relay::rendezvous};
 use std::time::{Duration, Instant};
 
 /// Nodes that know each other only through the first.
@@ -87,4 +88,36 @@ async fn those_who_seek_each_other_at_the_same_time_find_each_other() {
         .await
         .expect("everybody is found");
     println!("the longest look took {longest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_announces_all_the_blobs_it_may_is_found_all_the_same() {
+    /// Announced at a time.
+    const AT_ONCE: usize = 16;
+    let keeper = member(220).await;
+    let [relay, asker] = [221, 222].map(|seed| member_with(seed, |c| c.kad_server = false));
+    let (relay, asker) = (relay.await, asker.await);
+    relay.dial(&keeper).await;
+    asker.dial(&keeper).await;
+    let place = rendezvous(MESH);
+    until("the keeper is asked", async || {
+        relay.net.provide(place).await.is_ok() && keeper.net.counters().dht_records_stored > 0
+    })
+    .await;
+    let blobs: Vec<_> = (0..MAX_SHARED).map(|n| BlobHash::of(&n.to_le_bytes())).collect();
+    for some in blobs.chunks(AT_ONCE) {
+        let all = some.iter().map(|blob| relay.net.provide(*blob));
+        for announced in futures::future::join_all(all).await {
+            announced.unwrap();
+        }
+    }
+    let more = relay.net.provide(BlobHash::of(b"one more")).await.unwrap_err();
+    assert_eq!(more.code(), "net.busy");
+    let found = asker.net.providers(place).await.unwrap();
+    assert_eq!(found, [relay.id()]);
+    // Not before the blobs only, but after them as well.
+    relay.net.unprovide(place).await;
+    relay.net.provide(place).await.unwrap();
+    let last = asker.net.providers(blobs[MAX_SHARED - 1]).await.unwrap();
+    assert_eq!(last, [relay.id()]);
 }
