@@ -7,6 +7,7 @@ mod forged;
 mod gossip;
 mod honest;
 mod identity;
+mod liars;
 #[path = "../net/mesh.rs"]
 #[allow(dead_code)]
 mod mesh;
