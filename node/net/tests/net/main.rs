@@ -19,4 +19,5 @@ mod relay_attacks;
 mod relay_bulk;
 mod relay_restart;
 mod speed;
+mod stock;
 mod streams;
