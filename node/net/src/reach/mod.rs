@@ -25,7 +25,7 @@ pub use ask::{TEST_TIMEOUT, TestReport, Tester, Tried};
 pub use facts::{MappingView, NetFacts, route_mtu};
 
 pub(crate) use arrivals::Arrival;
-pub(crate) use leash::Leash;
+pub(crate) use leash::{Hold, Leash};
 pub(crate) use probe::Prober;
 pub(crate) use resolve::resolve;
 pub(crate) use scope::{Scope, of as scope_of};

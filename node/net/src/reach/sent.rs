@@ -116,7 +116,7 @@ impl Transport for Noted {
         let held = self.leash.held().filter(|_| quic);
         let dial = self.dial_noted(addr, opts)?;
         Ok(match held {
-            Some(token) => Box::pin(leash::until(token, dial)),
+            Some(hold) => Box::pin(leash::until(hold, dial)),
             None => dial,
         })
     }

@@ -4,6 +4,7 @@ use super::{
     doors::Doors,
     gated::{Gated, Hears},
     on_heap::OnHeap,
+    punches::MAX_DIALS,
     records::MAX_RECORDS,
     streams::Streams,
 };
@@ -111,8 +112,10 @@ impl Behaviour {
         relay: relay::client::Behaviour,
     ) -> Result<Self, NetError> {
         let limits = &config.limits;
+        // Punches have a bound of their own, and most of their dials only open a router.
+        let punches = u32::try_from(MAX_DIALS).unwrap_or(u32::MAX);
         let bounds = ConnectionLimits::default()
-            .with_max_pending_outgoing(Some(limits.pending))
+            .with_max_pending_outgoing(Some(limits.pending.saturating_add(punches)))
             .with_max_established(Some(limits.connections))
             .with_max_established_per_peer(Some(limits.per_peer));
         let me = key.public().to_peer_id();

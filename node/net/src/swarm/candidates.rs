@@ -19,6 +19,8 @@ const MAX_MACHINES: usize = 3;
 const MAX_PUBLIC_V4: usize = 2;
 /// Public addresses of each transport: those seen, and those foreseen.
 const MAX_PUBLIC: usize = 11;
+/// Addresses over QUIC in a chosen list.
+pub(super) const MAX_OPENED: usize = MAX_PUBLIC + 2 * MAX_MACHINES;
 /// Ports foreseen of a router that counts them up. It goes on counting with everything that is sent meanwhile.
 const FORESEEN: u16 = 8;
 /// Two ports so far apart are still taken for counted up.

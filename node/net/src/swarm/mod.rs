@@ -3,6 +3,7 @@
 //! One file for each source of events (`on_*.rs`), each an `impl Node`. State that outlives an event is in the
 //! table (connected peers), the book (addresses), the waiting room (who waits for a connection) and the queries.
 
+mod aim;
 mod alarms;
 mod attempts;
 mod behaviour;

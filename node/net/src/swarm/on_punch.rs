@@ -7,6 +7,8 @@
 //!   the other side's first packet comes.
 //! - Over QUIC one side connects and the other only opens its router; the other connects too when that led to nothing
 //!   within a round trip, for the side whose port nobody can know. One connection comes of it, not two to six.
+//! - QUIC connects to few of the addresses named, and not for long (`aim.rs`): they may be somebody else's. Towards all
+//!   of them the router is opened with some small packets.
 //! - Over TCP both connect from their listening ports at once, in the roles agreed; and then from new ports in the
 //!   ordinary role: a SYN that is taken by a listener instead of meeting the other's SYN has the wrong role, and a
 //!   router that lets any port in does not care which it is.
@@ -14,17 +16,17 @@
 //! Whether there is a direct way is seen by the connections that come up, never by what the talk came to.
 
 use super::{
-    Node,
+    Node, aim,
     alarms::{Alarm, Step, What},
-    candidates,
+    candidates::{self, MAX_OPENED},
     punches::{MAX_ACTIVE, Side, TALKS_A_MINUTE},
 };
 use crate::{
     counters::count,
     error::NetError,
     event::Transport,
-    names,
     path::{AttemptKind, Outcome},
+    reach::Hold,
 };
 use hive_protocol::ids::NodeId;
 use libp2p::{
@@ -48,8 +50,14 @@ const TCP_AFTER: Duration = Duration::from_millis(400);
 /// The answering side connects over QUIC so long after the round trip in which the other side's connection should
 /// have come up.
 const QUIC_SLACK: Duration = Duration::from_millis(50);
-/// A round is over after this time: QUIC has sent its first packet four times by then, TCP its SYN three times.
+/// A round is over after this time: TCP has sent its SYN three times by then.
 const ROUND: Duration = Duration::from_millis(5500);
+/// Where there is nothing to be done over TCP it is over so long after the last QUIC dial, and no sooner than this: an
+/// honest peer's wishes must not come sooner than they are answered (`punches.rs`).
+const QUIC_REST: Duration = Duration::from_millis(400);
+const QUIC_ROUND: Duration = Duration::from_millis(2000);
+/// Addresses dialed over TCP from a new port: that is for routers that let any port in, and those keep theirs.
+const ALONE: usize = 4;
 /// Round trips are believed up to this.
 const LONGEST_TRIP: Duration = Duration::from_millis(1500);
 
@@ -58,9 +66,11 @@ const LONGEST_TRIP: Duration = Duration::from_millis(1500);
 enum How {
     /// In the ordinary role, from the listening port.
     Connect,
-    /// In the other role, from the listening port: over QUIC that sends packets that only open the router, over TCP it
-    /// is one half of a connection both sides open at once.
+    /// Over TCP, in the other role, from the listening port: one half of a connection both sides open at once.
     Meet,
+    /// Over QUIC, packets from the listening port that only open the router; a connection that comes is an ordinary
+    /// one once they have been sent.
+    Open,
     /// In the ordinary role, from a new port.
     Alone,
 }
@@ -153,8 +163,9 @@ impl Node {
         let loopback = self.relayed(&peer).is_some_and(|(_, loopback)| loopback);
         let addrs = candidates::choose(addrs, loopback);
         if let Some(active) = self.punches.round(&peer, round) {
+            let open: Vec<_> = aim::over(Transport::Quic, &addrs).cloned().collect();
             active.theirs = addrs;
-            self.punch_dial(peer, Transport::Quic, How::Meet);
+            self.open_router(peer, &open);
         }
     }
 
@@ -179,6 +190,7 @@ impl Node {
                 return;
             }
         };
+        active.trip = trip;
         let begins = active.side == Side::Begins;
         if begins {
             active.theirs = candidates::choose(addrs, loopback);
@@ -190,11 +202,22 @@ impl Node {
             self.punch_over(peer);
             return;
         }
-        let quic = |all: &[Multiaddr]| all.iter().any(|a| names::transport(a) == Some(Transport::Quic));
-        let tcp = if quic(&active.theirs) && quic(&own) {
+        let both = |on| {
+            aim::over(on, &active.theirs)
+                .count()
+                .min(aim::over(on, &own).count())
+                > 0
+        };
+        let tcp = if both(Transport::Quic) {
             now + TCP_AFTER
         } else {
             now
+        };
+        let end = if both(Transport::Tcp) {
+            now + ROUND
+        } else {
+            let last = trip + QUIC_SLACK + aim::patience(active.nth, trip);
+            now + (last + QUIC_REST).max(QUIC_ROUND)
         };
         // Our last word takes half a round trip to the side that answers.
         let (quic, tcp) = if begins {
@@ -206,7 +229,7 @@ impl Node {
             (quic, What::Quic),
             (tcp, What::TcpTogether),
             (tcp + ALONE_AFTER, What::TcpAlone),
-            (now + ROUND, What::End),
+            (end, What::End),
         ] {
             self.alarms.set(at, Alarm::Punch(peer, Step { round, what }));
         }
@@ -231,45 +254,80 @@ impl Node {
         let Some(active) = self.punches.round(&peer, step.round) else {
             return;
         };
-        let how = match active.side {
-            Side::Begins => How::Meet,
-            Side::Answers => How::Connect,
-        };
+        let side = active.side;
         match step.what {
             What::Begin => {}
-            What::Quic => self.punch_dial(peer, Transport::Quic, How::Connect),
-            What::TcpTogether => self.punch_dial(peer, Transport::Tcp, how),
-            What::TcpAlone => self.punch_dial(peer, Transport::Tcp, How::Alone),
+            What::Quic => self.punch_quic(peer, side),
+            What::TcpTogether => {
+                let addrs: Vec<_> = aim::over(Transport::Tcp, &active.theirs).cloned().collect();
+                let how = match side {
+                    Side::Begins => How::Meet,
+                    Side::Answers => How::Connect,
+                };
+                self.punch_dial(peer, &addrs, how, ROUND);
+            }
+            What::TcpAlone => {
+                let addrs = active.theirs.clone();
+                let ours = self.own_addresses(true);
+                let mut addrs = aim::likeliest(&addrs, &ours, Transport::Tcp);
+                addrs.truncate(ALONE);
+                self.punch_dial(peer, &addrs, How::Alone, ROUND);
+            }
             What::End => self.punch_over(peer),
         }
     }
 
-    fn punch_dial(&mut self, peer: PeerId, transport: Transport, how: How) {
+    /// Connects to the likeliest addresses, and opens the router towards the others.
+    fn punch_quic(&mut self, peer: PeerId, side: Side) {
+        let ours = self.own_addresses(true);
         let Some(active) = self.punches.active(&peer) else {
             return;
         };
-        let theirs = active
-            .theirs
-            .iter()
-            .filter(|a| names::transport(a) == Some(transport));
+        let aim = aim::quic(&active.theirs, &ours, side, active.nth, active.trip);
+        let mut others: Vec<_> = aim::over(Transport::Quic, &active.theirs).cloned().collect();
+        others.retain(|a| !aim.addrs.contains(a));
+        // The side that answers has done so before.
+        if side == Side::Begins {
+            self.open_router(peer, &others);
+        }
+        self.punch_dial(peer, &aim.addrs, How::Connect, aim.patience);
+    }
+
+    /// Sends some small packets to each of these, all at once: a dial of several addresses would take them in turn.
+    fn open_router(&mut self, peer: PeerId, addrs: &[Multiaddr]) {
+        for addr in addrs.iter().take(MAX_OPENED) {
+            self.punch_dial(peer, std::slice::from_ref(addr), How::Open, aim::OPENING);
+        }
+    }
+
+    /// Dials addresses of one transport.
+    fn punch_dial(&mut self, peer: PeerId, addrs: &[Multiaddr], how: How, patience: Duration) {
+        let Some(active) = self.punches.active(&peer) else {
+            return;
+        };
         // The transport finds the connection that is to come by the name in the address.
-        let addrs: Vec<_> = theirs.map(|a| a.clone().with(Protocol::P2p(peer))).collect();
+        let named = addrs.iter().map(|a| a.clone().with(Protocol::P2p(peer)));
+        let addrs: Vec<_> = named.collect();
         if addrs.is_empty() {
             return;
         }
         let opts = DialOpts::peer_id(peer)
             .condition(PeerCondition::Always)
             .addresses(addrs.clone());
-        let opts = match (how, transport) {
-            (How::Connect, _) => opts,
-            (How::Meet, Transport::Tcp) => opts.override_role(),
-            (How::Meet, _) => opts.override_role().allocate_new_port(),
-            (How::Alone, _) => opts.allocate_new_port(),
+        let opts = match how {
+            How::Connect => opts,
+            How::Meet => opts.override_role(),
+            How::Open => opts.override_role().allocate_new_port(),
+            How::Alone => opts.allocate_new_port(),
         };
         let opts = opts.build();
         let id = opts.connection_id();
-        let token = active.leash.clone();
-        match self.shared.reach.leash.hold(&token, || self.swarm.dial(opts)) {
+        let hold = Hold {
+            token: active.leash.clone(),
+            patience,
+        };
+        match self.shared.reach.leash.hold(hold, || self.swarm.dial(opts)) {
+            Ok(()) if matches!(how, How::Open) => {}
             Ok(()) => {
                 if let Some(active) = self.punches.active(&peer) {
                     active.dials.insert(id);

@@ -1,5 +1,6 @@
 //! Punches under way and how often each peer was tried. Knows no sockets: `on_punch.rs` does what is decided here.
 
+use super::candidates::MAX_OPENED;
 use hive_protocol::ids::NodeId;
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use std::{
@@ -8,8 +9,12 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Punches under way at a time: each has up to four dials, out of the bound of pending connections.
+/// Punches under way at a time.
 pub(super) const MAX_ACTIVE: usize = 8;
+/// Dials of one punch: one that connects over QUIC, two over TCP, and the router opened towards each address over QUIC.
+const DIALS: usize = 3 + MAX_OPENED;
+/// Pending connections of all punches.
+pub(super) const MAX_DIALS: usize = MAX_ACTIVE * DIALS;
 /// Peers whose attempts are remembered; only relayed ones and those of the last hour are.
 const MAX_PEERS: usize = 512;
 /// Pauses after failures: twice soon, because the first packets of a young mapping get lost; then ever less, because
@@ -67,6 +72,10 @@ pub(super) struct Active {
     pub began: Instant,
     /// Where to, once told.
     pub theirs: Vec<Multiaddr>,
+    /// Rounds before it since the last direct connection, or since something has changed.
+    pub nth: usize,
+    /// The round trip through the relay, once known.
+    pub trip: Duration,
     /// Ends its dials.
     pub leash: CancellationToken,
     /// Dials that belong to it.
@@ -86,6 +95,8 @@ struct Peer {
     /// When a wish of its was answered last, and how many answers in a row have not led to a direct connection.
     answered: Option<Instant>,
     in_vain: usize,
+    /// Rounds since the last direct connection, or since something has changed.
+    rounds: usize,
     /// When the latest rounds began, at most `TALKS_A_MINUTE`.
     talks: VecDeque<Instant>,
     last: Instant,
@@ -131,6 +142,7 @@ impl Punches {
             planned: false,
             answered: None,
             in_vain: 0,
+            rounds: 0,
             talks: VecDeque::new(),
             last: now,
         }))
@@ -165,11 +177,15 @@ impl Punches {
         if let Some(old) = known.active.take() {
             old.leash.cancel();
         }
+        let nth = known.rounds;
+        known.rounds = nth.wrapping_add(1);
         known.active = Some(Active {
             round,
             side,
             began: now,
             theirs: Vec::new(),
+            nth,
+            trip: Duration::ZERO,
             leash: CancellationToken::new(),
             dials: BTreeSet::new(),
             said: Vec::new(),
@@ -249,6 +265,7 @@ impl Punches {
         let known = self.peers.get_mut(peer)?;
         known.failures = 0;
         known.in_vain = 0;
+        known.rounds = 0;
         known.next = None;
         known.planned = false;
         known.active.take()
@@ -290,6 +307,7 @@ impl Punches {
     pub(super) fn fresh_start(&mut self, peer: &PeerId) {
         if let Some(known) = self.peers.get_mut(peer) {
             known.failures = 0;
+            known.rounds = 0;
         }
     }
 
