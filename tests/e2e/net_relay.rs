@@ -5,7 +5,7 @@ use crate::{
     mesh::{Mesh, Slot},
     net_paths::{metrics, path_is},
     node::Node,
-    wait::{SOON, until_else},
+    wait::{SOON, until, until_else},
 };
 use serde_json::Value;
 
@@ -153,7 +153,13 @@ fn a_relay_is_limited_drained_and_taken_up_again() {
     relay_node
         .run(&["relay", "limits", "circuits=0"])
         .fails(2, "relay.bad_limit");
-    // A connection over it outlives the draining; nothing new is taken.
+    // A connection over it outlives the draining; nothing new is taken. The relay has the worker's reservation before
+    // the others hear of the way through it.
+    until("the client knows the worker's way", SOON, || {
+        let worker = mesh.client.get("/v1/nodes/w1", "node")?;
+        let through = |a: &Value| a.as_str().is_some_and(|a| a.contains("/p2p-circuit"));
+        worker["addrs"].as_array()?.iter().any(through).then_some(())
+    });
     mesh.client.json("paths", &["net", "trace", "w1"]);
     path_is(&mesh.client, "w1", "relay");
     let draining = relay_node.json("relay", &["relay", "drain"]);

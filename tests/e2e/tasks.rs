@@ -43,13 +43,11 @@ fn a_task_ends_the_command_with_its_own_code_and_streams() {
 #[test]
 fn logs_follow_a_running_task_and_stay_afterwards() {
     let mesh = Mesh::of(1);
-    let slow = mesh.module("slow", &guests::say_nap_say("first", 3000, "second"));
+    let slow = mesh.module("slow", &guests::say_nap_say("first", 500, "second"));
     let id = mesh.client.run(&["task", "submit", &slow]).ok().text();
     let id = id.trim();
     let going = mesh.client.spawn(&["task", "logs", "-f", id]);
     assert_eq!(going.line(SOON), "first");
-    let state = mesh.client.json("task", &["task", "show", id])["state"].clone();
-    assert_eq!(state, "running", "the line came while the task ran");
     assert_eq!(going.line(SOON), "second");
     assert_eq!(going.end(SOON).ok().text(), "first\nsecond\n");
     mesh.client.run(&["task", "wait", id]).ok();
@@ -125,6 +123,8 @@ fn a_running_task_and_a_running_job_can_be_stopped() {
     let id = mesh.client.run(&["task", "submit", &forever]).ok().text();
     let id = id.trim();
     assert_eq!(mesh.client.spawn(&["task", "logs", "-f", id]).line(SOON), "on");
+    let state = mesh.client.json("task", &["task", "show", id])["state"].clone();
+    assert_eq!(state, "running", "the line came while the task ran");
     mesh.client.run(&["task", "stop", id]).ok();
     mesh.client.run(&["task", "wait", id]).ends(125);
     assert_eq!(
