@@ -121,6 +121,9 @@ pub struct Gossip {
     /// Milliseconds that bytes take from a node to the next one (TCP only). Without them all time is the processor's.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1000))]
     pub delay: u64,
+    /// Neighbours a node of ours passes messages on to; without it as many as a node has by default.
+    #[arg(long)]
+    pub neighbours: Option<usize>,
     #[arg(long)]
     pub kind: Option<Kind>,
     #[arg(long, default_value = "tcp")]

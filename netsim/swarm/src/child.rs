@@ -38,6 +38,7 @@ pub async fn serve(args: &Serve) -> Result<(), Fail> {
         listen: true,
         serves: true,
         ear: None,
+        neighbours: None,
     };
     let node = Node::start(args.kind, make).await?;
     say(&Up {
@@ -57,6 +58,7 @@ pub async fn crowd(args: &Crowd) -> Result<(), Fail> {
             listen: args.listening,
             serves: args.listening,
             ear: None,
+            neighbours: None,
         };
         nodes.push(Node::start(args.kind, make).await?);
     }

@@ -69,6 +69,7 @@ impl World {
             listen: true,
             serves: true,
             ear: Some(ear(&self.heard, self.next)),
+            neighbours: None,
         };
         let node = Node::start(Kind::Hive, make).await?;
         for other in self.dice.some_below(self.living.len(), self.args.degree) {
@@ -132,6 +133,7 @@ pub async fn run(args: &args::Churn) -> Result<bool, Fail> {
         degree: args.degree,
         serves: true,
         delay: Duration::ZERO,
+        neighbours: None,
     };
     let mut dice = Dice::new(3);
     let heard = Heard::default();

@@ -136,6 +136,7 @@ async fn one(args: &args::Gossip, kind: Kind) -> Result<Outcome, Fail> {
         degree: args.degree,
         serves: false,
         delay: Duration::from_millis(args.delay),
+        neighbours: args.neighbours,
     };
     let nodes = mesh::build(&plan, &mut dice, |_| Some(log.ear())).await?;
     tokio::time::sleep(FORMING).await;

@@ -103,6 +103,7 @@ impl Member {
             Vec::new()
         };
         let mut limits = Limits::default();
+        limits.neighbours = make.neighbours.unwrap_or(limits.neighbours);
         if make.serves {
             limits.connections = u32::try_from(ROOM)?;
             limits.comfortable = ROOM;

@@ -50,6 +50,7 @@ pub async fn run(args: &args::Kad) -> Result<bool, Fail> {
         degree: args.degree,
         serves: true,
         delay: Duration::ZERO,
+        neighbours: None,
     };
     let mut dice = Dice::new(2);
     let nodes = mesh::build(&plan, &mut dice, |_| None).await?;

@@ -53,6 +53,8 @@ pub struct Plan {
     pub serves: bool,
     /// How long bytes are under way from one node to the next.
     pub delay: Duration,
+    /// Neighbours a node of ours passes messages on to, where it is not the default.
+    pub neighbours: Option<usize>,
 }
 
 /// Builds a connected mesh: every node dials some of those before it.
@@ -69,6 +71,7 @@ pub async fn build(
             listen: true,
             serves: plan.serves,
             ear: ear(n),
+            neighbours: plan.neighbours,
         };
         nodes.push(Node::start(plan.kind, make).await?);
     }

@@ -24,6 +24,8 @@ pub struct Make {
     /// Whether it serves the hash table and has room for thousands of peers.
     pub serves: bool,
     pub ear: Option<Ear>,
+    /// Neighbours a node of ours passes gossip on to, where it is not the default.
+    pub neighbours: Option<usize>,
 }
 
 /// Counts of one node.

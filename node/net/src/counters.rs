@@ -63,6 +63,8 @@ counters! {
     events_dropped,
     /// Gossip messages published by us.
     gossip_published,
+    /// Signatures of gossip messages checked: one for each message, however many neighbours bring it.
+    gossip_verified,
     /// Gossip messages received and handed on for judgement.
     gossip_received,
     /// Gossip messages judged good.

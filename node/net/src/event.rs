@@ -210,14 +210,16 @@ impl Topic {
     /// Its name on the wire.
     #[must_use]
     pub fn name(self, network: NetworkId) -> String {
-        gossip::topic(
-            network,
-            match self {
-                Self::Demand => gossip::DEMAND,
-                Self::Presence => gossip::PRESENCE,
-                Self::Price => gossip::PRICE,
-            },
-        )
+        gossip::topic(network, self.kind())
+    }
+
+    /// The kind of topic, as announcements are signed for it.
+    pub(crate) const fn kind(self) -> &'static str {
+        match self {
+            Self::Demand => gossip::DEMAND,
+            Self::Presence => gossip::PRESENCE,
+            Self::Price => gossip::PRICE,
+        }
     }
 }
 

@@ -2,13 +2,25 @@
 
 use crate::{error::NetError, event::Transport};
 use hive_protocol::ids::NodeId;
-use libp2p::{Multiaddr, PeerId, identity, multiaddr::Protocol};
+use libp2p::{Multiaddr, PeerId, identity, multiaddr::Protocol, multihash::Multihash};
 use std::net::IpAddr;
 
 /// Multihash code of a key that is written out instead of hashed, as all Ed25519 peer ids are.
 const IDENTITY: u64 = 0;
 /// Longest address text looked at, in bytes.
 const MAX_ADDR_TEXT: usize = 256;
+
+/// What the protobuf form of an Ed25519 key begins with.
+const KEY_HEAD: [u8; 4] = [0x08, 0x01, 0x12, 0x20];
+
+/// The libp2p name of a node that is known to have one: [`peer_id`] without the arithmetic that proves it a key.
+pub(crate) fn known_peer_id(node: NodeId) -> Option<PeerId> {
+    let mut key = [0; 36];
+    let (head, body) = key.split_at_mut(KEY_HEAD.len());
+    head.copy_from_slice(&KEY_HEAD);
+    body.copy_from_slice(node.as_bytes());
+    PeerId::from_multihash(Multihash::wrap(IDENTITY, &key).ok()?).ok()
+}
 
 /// The libp2p name of a node.
 pub(crate) fn peer_id(node: NodeId) -> Result<PeerId, NetError> {
@@ -148,6 +160,7 @@ mod tests {
     fn both_names_are_the_same_key() {
         let node = NodeId(SecretKey::from_seed(&[4; 32]).public());
         assert_eq!(node_id(&peer_id(node).unwrap()), Some(node));
+        assert_eq!(known_peer_id(node).unwrap(), peer_id(node).unwrap());
         assert_eq!(node_id(&PeerId::random()), None);
         let key = identity::Keypair::ed25519_from_bytes([4; 32]).unwrap();
         assert_eq!(peer_id(node).unwrap(), key.public().to_peer_id());

@@ -1,9 +1,20 @@
-//! Samples of what moves files: content, manifests, notices, file tickets.
+//! Samples of what moves files (content, manifests, notices, file tickets) and of what keeps the mesh together.
 
 use super::{NET, Sample, document, key, message, variant};
 use hive_protocol::{
-    blob::*, bulk::*, codec::CodecError, command::Refusal, file::*, ids::*, keys::Signed, manifest::*,
-    notice::*, reach::*, share::FileTicket, time::Timestamp,
+    blob::*,
+    bulk::*,
+    codec::CodecError,
+    command::Refusal,
+    file::*,
+    gossip::{Announcement, PRESENCE},
+    ids::*,
+    keys::Signed,
+    manifest::*,
+    notice::*,
+    reach::*,
+    share::FileTicket,
+    time::Timestamp,
 };
 
 fn malformed(what: &'static str, e: &dyn std::fmt::Display) -> CodecError {
@@ -309,6 +320,10 @@ fn transport() -> Vec<Sample> {
                 rate: 1_000_000,
                 rate_most: None,
             },
+        ),
+        message(
+            "announcement",
+            &Announcement::sign(&key(1), NET, PRESENCE, 7, vec![8, 0, 1, 0, 5]),
         ),
         message(
             "reach_ask",

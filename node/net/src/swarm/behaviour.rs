@@ -1,6 +1,7 @@
 //! The behaviours of a node and the bounds each is given.
 
 use super::{
+    announced::{Bare, message_id},
     doors::Doors,
     gated::{Gated, Hears},
     on_heap::OnHeap,
@@ -9,11 +10,11 @@ use super::{
     streams::Streams,
 };
 use crate::{config::Config, error::NetError, event::Topic, handle::Shared};
-use hive_protocol::ids::NetworkId;
+use hive_protocol::{gossip::MAX_MESSAGE, ids::NetworkId};
 use libp2p::{
     PeerId, StreamProtocol,
     connection_limits::{self, ConnectionLimits},
-    gossipsub::{self, IdentTopic, MessageAuthenticity, MessageId, ValidationMode},
+    gossipsub::{self, IdentTopic, MessageAuthenticity, ValidationMode},
     identify,
     identity::Keypair,
     kad::{
@@ -26,16 +27,15 @@ use libp2p::{
 use std::{collections::HashMap, num::NonZeroUsize, sync::Arc, time::Duration};
 
 /// Largest gossip message of ours in bytes; the largest kind in the protocol is 4 KiB.
-pub const MAX_GOSSIP: usize = 8 << 10;
-/// Largest gossip packet in bytes, with signature and envelope.
+pub const MAX_GOSSIP: usize = MAX_MESSAGE;
+/// Largest gossip packet in bytes.
 const MAX_GOSSIP_PACKET: usize = 16 << 10;
 /// Between gossip heartbeats: how fast the mesh heals, against what an idle node costs.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// First heartbeat after start: a newcomer is in the mesh at once.
 const FIRST_HEARTBEAT: Duration = Duration::from_millis(100);
-/// Neighbours a message is passed on to. Each beyond the third makes every node hear it once more for nothing; lost ones
-/// are asked for at the next heartbeat. Half of them this node has chosen itself.
-const NEIGHBOURS: usize = 4;
+/// Fewest neighbours gossip can be told to keep: the lower bound of the mesh is one below, that of those chosen half.
+const FEWEST_NEIGHBOURS: usize = 2;
 /// Gossip messages queued for one slow neighbour before messages to it are dropped.
 const GOSSIP_QUEUE: usize = 512;
 /// A message is known as a duplicate for this long: longer than it could be taken for news. A presence is taken until a
@@ -82,8 +82,7 @@ const WRONG_MESSAGE: f64 = -10.0;
 /// Wrong messages are forgiven by this factor each second.
 const FORGIVE: f64 = 0.98;
 
-pub(crate) type Gossip =
-    gossipsub::Behaviour<gossipsub::IdentityTransform, gossipsub::WhitelistSubscriptionFilter>;
+pub(crate) type Gossip = gossipsub::Behaviour<Bare, gossipsub::WhitelistSubscriptionFilter>;
 pub(crate) type Kad = kad::Behaviour<MemoryStore>;
 
 /// What a node's swarm does, with the handlers of each connection on the heap.
@@ -145,7 +144,7 @@ impl Behaviour {
             ),
             kad: Gated::new(kad(config, me)?, Hears::AtOnce),
             relay,
-            gossip: Gated::new(gossip(config.network, key)?, Hears::OnceAdmitted),
+            gossip: Gated::new(gossip(config.network, limits.neighbours)?, Hears::OnceAdmitted),
         }))
     }
 }
@@ -205,20 +204,22 @@ pub(crate) const fn mode(server: bool) -> kad::Mode {
     }
 }
 
-fn gossip(network: NetworkId, key: &Keypair) -> Result<Gossip, NetError> {
+fn gossip(network: NetworkId, neighbours: usize) -> Result<Gossip, NetError> {
+    let neighbours = neighbours.max(FEWEST_NEIGHBOURS);
     let config = gossipsub::ConfigBuilder::default()
         .heartbeat_interval(HEARTBEAT)
         .heartbeat_initial_delay(FIRST_HEARTBEAT)
-        .validation_mode(ValidationMode::Strict)
+        // Announcements are signed by themselves: on_gossip.rs.
+        .validation_mode(ValidationMode::Anonymous)
         .validate_messages()
         .message_id_fn(message_id)
         .max_transmit_size(MAX_GOSSIP_PACKET)
         .duplicate_cache_time(DUPLICATES)
         .connection_handler_queue_len(GOSSIP_QUEUE)
-        .mesh_n(NEIGHBOURS)
-        .mesh_n_low(NEIGHBOURS - 1)
-        .mesh_n_high(NEIGHBOURS + 2)
-        .mesh_outbound_min(NEIGHBOURS / 2)
+        .mesh_n(neighbours)
+        .mesh_n_low(neighbours - 1)
+        .mesh_n_high(neighbours + 2)
+        .mesh_outbound_min(neighbours / 2)
         // What is ours is at most as large as a packet or two: telling others not to send it costs more than it saves.
         .idontwant_message_size_threshold(MAX_GOSSIP_PACKET)
         // Peer exchange would hand out addresses of nodes this one has not met.
@@ -227,9 +228,8 @@ fn gossip(network: NetworkId, key: &Keypair) -> Result<Gossip, NetError> {
         .map_err(|e| setup(e.to_string()))?;
     let topics = Topic::ALL.map(|t| IdentTopic::new(t.name(network)));
     let filter = gossipsub::WhitelistSubscriptionFilter(topics.iter().map(IdentTopic::hash).collect());
-    let mut gossip =
-        Gossip::new_with_subscription_filter(MessageAuthenticity::Signed(key.clone()), config, filter)
-            .map_err(|e| setup(e.to_owned()))?;
+    let mut gossip = Gossip::new_with_subscription_filter(MessageAuthenticity::Anonymous, config, filter)
+        .map_err(|e| setup(e.to_owned()))?;
     gossip
         .with_peer_score(score(&topics), thresholds())
         .map_err(setup)?;
@@ -268,16 +268,6 @@ fn thresholds() -> gossipsub::PeerScoreThresholds {
         graylist_threshold: NOT_HEARD,
         ..Default::default()
     }
-}
-
-/// A message is its author and the author's number: the signature covers both.
-fn message_id(message: &gossipsub::Message) -> MessageId {
-    let mut hash = blake3::Hasher::new();
-    if let Some(source) = &message.source {
-        hash.update(&source.to_bytes());
-    }
-    hash.update(&message.sequence_number.unwrap_or_default().to_le_bytes());
-    MessageId::from(hash.finalize().as_bytes().to_vec())
 }
 
 fn setup(detail: String) -> NetError {

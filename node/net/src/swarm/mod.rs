@@ -5,6 +5,7 @@
 
 mod aim;
 mod alarms;
+mod announced;
 mod attempts;
 mod behaviour;
 mod book;
@@ -106,6 +107,7 @@ pub(crate) struct Node {
     ungreeted: greeting::Ungreeted,
     /// Bounded in pace.rs.
     pace: pace::Pace,
+    announcer: announced::Announcer,
     unseen: on_bulk::Unseen,
     /// Relays through which this node is or wants to be reachable; bounded in on_relay.rs.
     relays: on_relay::Relays,
@@ -175,6 +177,7 @@ pub async fn spawn(config: Config) -> Result<(NetHandle, NetEvents), NetError> {
         records: records::Records::new(hive_protocol::relay::rendezvous(config.network)),
         ungreeted: greeting::Ungreeted::default(),
         pace: pace::Pace::default(),
+        announcer: announced::Announcer::new(config.secret.clone(), config.network)?,
         unseen: on_bulk::Unseen::new(),
         relays: on_relay::Relays::default(),
         reaching: on_reach::Reaching::default(),

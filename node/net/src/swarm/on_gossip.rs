@@ -7,6 +7,7 @@ use crate::{
     event::{EVENT_QUEUE, GossipId, Judgement, NetEvent, Topic},
     names,
 };
+use hive_protocol::{codec, gossip::Announcement};
 use libp2p::PeerId;
 use libp2p::gossipsub::{Event, IdentTopic, Message, MessageAcceptance, MessageId, PublishError, TopicHash};
 use std::time::{Duration, Instant};
@@ -15,6 +16,20 @@ use std::time::{Duration, Instant};
 const SHUT_OUT: Duration = Duration::from_secs(60);
 /// Gossip is ignored when this many events wait: the other half of the queue is for what must not be lost.
 const GOSSIP_ROOM: usize = EVENT_QUEUE / 2;
+
+/// Why a message is not handed on.
+enum Refused {
+    /// Its bearer is no member (any more).
+    Stranger,
+    /// Too much waits for the owner.
+    Full,
+    /// More than its bearer may bring or its author may say.
+    Flood,
+    /// This node itself is named as its author.
+    Own,
+    /// No announcement, or not by its author for this mesh and topic: no honest neighbour passes it on.
+    Wrong,
+}
 
 impl Node {
     pub(super) fn on_gossip(&mut self, event: Event) {
@@ -33,59 +48,73 @@ impl Node {
     }
 
     fn heard(&mut self, from: PeerId, id: MessageId, message: Message) {
-        let tally = &self.shared.tally;
-        let refused = if !self.table.is_member(&from) {
-            Some((&tally.gossip_dropped_stranger, MessageAcceptance::Ignore))
-        } else if self.outbox.len() >= GOSSIP_ROOM {
-            Some((&tally.gossip_dropped_full, MessageAcceptance::Ignore))
-        } else {
-            None
-        };
-        if let Some((counter, acceptance)) = refused {
-            count(counter);
-            self.report(&id, &from, acceptance);
-            return;
+        match self.look_at(from, &id, &message) {
+            Ok(news) => {
+                count(&self.shared.tally.gossip_received);
+                self.tell(news);
+            }
+            Err(refused) => {
+                let tally = &self.shared.tally;
+                let (counter, acceptance) = match refused {
+                    Refused::Stranger => (&tally.gossip_dropped_stranger, MessageAcceptance::Ignore),
+                    Refused::Full => (&tally.gossip_dropped_full, MessageAcceptance::Ignore),
+                    Refused::Flood => (&tally.gossip_dropped_flood, MessageAcceptance::Ignore),
+                    Refused::Own => (&tally.gossip_ignored, MessageAcceptance::Ignore),
+                    Refused::Wrong => (&tally.gossip_rejected, MessageAcceptance::Reject),
+                };
+                count(counter);
+                self.report(&id, &from, acceptance);
+            }
         }
-        if !self.paced(from, message.source) {
-            count(&self.shared.tally.gossip_dropped_flood);
-            self.report(&id, &from, MessageAcceptance::Ignore);
-            return;
-        }
-        count(&self.shared.tally.gossip_received);
-        let known = (
-            names::node_id(&from),
-            message.source.as_ref().and_then(names::node_id),
-            self.topic(&message.topic),
-            <[u8; 32]>::try_from(id.0.as_slice()),
-        );
-        let (Some(from), Some(source), Some(topic), Ok(id)) = known else {
-            // An author that is no node, or a topic that is none of ours: no honest neighbour passes it on.
-            count(&self.shared.tally.gossip_rejected);
-            self.report(&id, &from, MessageAcceptance::Reject);
-            return;
-        };
-        self.tell(NetEvent::Gossip {
-            id: GossipId { id, from },
-            source,
-            topic,
-            bytes: message.data,
-        });
     }
 
-    /// Whether a message is within what its neighbour may bring and its author may say.
-    fn paced(&mut self, from: PeerId, author: Option<PeerId>) -> bool {
+    /// What is cheap comes first, the signature late, and what its author is charged for after it.
+    fn look_at(&mut self, from: PeerId, id: &MessageId, message: &Message) -> Result<NetEvent, Refused> {
+        let neighbour = self.table.get(&from).filter(|peer| peer.is_member());
+        let neighbour = neighbour.ok_or(Refused::Stranger)?.node;
+        if self.outbox.len() >= GOSSIP_ROOM {
+            return Err(Refused::Full);
+        }
         let now = Instant::now();
-        match self.pace.heard(from, author, now) {
-            Paced::Good => true,
-            Paced::TooMuch => false,
+        let announcement = codec::open::<Announcement>(&message.data);
+        // What cannot be read is its bearer's.
+        let author = announcement.as_ref().map_or(neighbour, |a| a.author);
+        let paced = self.pace.brought(neighbour, author, now);
+        self.held_to(paced, from, now)?;
+        let announcement = announcement.map_err(|_| Refused::Wrong)?;
+        if author == self.me {
+            // This node said it before it was started anew, or somebody pretends so: nothing to learn from either.
+            return Err(Refused::Own);
+        }
+        let topic = self.topic(&message.topic).ok_or(Refused::Wrong)?;
+        count(&self.shared.tally.gossip_verified);
+        if !announcement.verify(self.network, topic.kind()) {
+            return Err(Refused::Wrong);
+        }
+        let paced = self.pace.said(neighbour, author, now);
+        self.held_to(paced, from, now)?;
+        let id = <[u8; 32]>::try_from(id.0.as_slice()).map_err(|_| Refused::Wrong)?;
+        Ok(NetEvent::Gossip {
+            id: GossipId { id, from: neighbour },
+            source: author,
+            topic,
+            bytes: announcement.bytes,
+        })
+    }
+
+    /// Refuses what is over the rates, and shuts out who floods.
+    fn held_to(&mut self, paced: Paced, from: PeerId, now: Instant) -> Result<(), Refused> {
+        match paced {
+            Paced::Good => return Ok(()),
+            Paced::TooMuch => {}
             Paced::ShutOut => {
                 tracing::info!(peer = %from, "floods the mesh: shut out for {} s", SHUT_OUT.as_secs());
                 self.swarm.behaviour_mut().doors.ban(from, now, SHUT_OUT);
                 // An error means that it is gone already.
                 let _ = self.swarm.disconnect_peer_id(from);
-                false
             }
         }
+        Err(Refused::Flood)
     }
 
     fn report(&mut self, id: &MessageId, from: &PeerId, acceptance: MessageAcceptance) {
@@ -102,16 +131,17 @@ impl Node {
             Judgement::Ignore => (&tally.gossip_ignored, MessageAcceptance::Ignore),
         };
         count(counter);
-        if let Ok(from) = names::peer_id(id.from) {
+        if let Some(from) = names::known_peer_id(id.from) {
             self.report(&MessageId::from(id.id.to_vec()), &from, acceptance);
         }
     }
 
     pub(super) fn publish(&mut self, topic: Topic, bytes: Vec<u8>) -> Result<bool, NetError> {
-        let topic = IdentTopic::new(topic.name(self.network));
         let size = bytes.len();
+        let announcement = self.announcer.announce(topic, bytes)?;
+        let topic = IdentTopic::new(topic.name(self.network));
         let gossip = self.swarm.behaviour_mut().gossip.inner();
-        match gossip.publish(topic.hash(), bytes) {
+        match gossip.publish(topic.hash(), announcement) {
             Ok(_) => {
                 count(&self.shared.tally.gossip_published);
                 Ok(true)

@@ -3,7 +3,7 @@
 //! Owns buckets and who has overdrawn them. What an author says too much is not passed on by the first honest node
 //! it meets, so a flood stays where it began. Must not know what is said.
 
-use libp2p::PeerId;
+use hive_protocol::ids::NodeId;
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -67,21 +67,34 @@ pub(crate) enum Paced {
 /// The buckets. See the module's documentation.
 #[derive(Default)]
 pub(crate) struct Pace {
-    authors: BTreeMap<PeerId, Bucket>,
-    neighbours: BTreeMap<PeerId, Bucket>,
+    authors: BTreeMap<NodeId, Bucket>,
+    neighbours: BTreeMap<NodeId, Bucket>,
     /// Messages over the rate from their author itself, and when the last came; bounded as the authors are.
-    offences: BTreeMap<PeerId, (u32, Instant)>,
+    offences: BTreeMap<NodeId, (u32, Instant)>,
 }
 
 impl Pace {
-    /// Counts a new message that a neighbour has brought.
-    pub(crate) fn heard(&mut self, from: PeerId, author: Option<PeerId>, now: Instant) -> Paced {
-        let brought = take(&mut self.neighbours, from, &NEIGHBOUR, now);
-        let said = author.is_none_or(|author| take(&mut self.authors, author, &AUTHOR, now));
-        if brought && said {
-            return Paced::Good;
+    /// Counts a new message that a neighbour has brought. Its author is not proved yet: who names itself can only
+    /// harm itself.
+    pub(crate) fn brought(&mut self, from: NodeId, author: NodeId, now: Instant) -> Paced {
+        if take(&mut self.neighbours, from, &NEIGHBOUR, now) {
+            Paced::Good
+        } else {
+            self.overdrawn(from, author, now)
         }
-        if author != Some(from) {
+    }
+
+    /// Counts a new message of an author that has been proved.
+    pub(crate) fn said(&mut self, from: NodeId, author: NodeId, now: Instant) -> Paced {
+        if take(&mut self.authors, author, &AUTHOR, now) {
+            Paced::Good
+        } else {
+            self.overdrawn(from, author, now)
+        }
+    }
+
+    fn overdrawn(&mut self, from: NodeId, author: NodeId, now: Instant) -> Paced {
+        if author != from {
             return Paced::TooMuch;
         }
         if self.offences.len() >= MAX && !self.offences.contains_key(&from) {
@@ -105,7 +118,7 @@ impl Pace {
     }
 }
 
-fn take(buckets: &mut BTreeMap<PeerId, Bucket>, peer: PeerId, rate: &Rate, now: Instant) -> bool {
+fn take(buckets: &mut BTreeMap<NodeId, Bucket>, peer: NodeId, rate: &Rate, now: Instant) -> bool {
     if buckets.len() >= MAX && !buckets.contains_key(&peer) {
         buckets.retain(|_, bucket| bucket.filled(rate, now) < rate.burst);
         if buckets.len() >= MAX {
@@ -123,44 +136,67 @@ fn take(buckets: &mut BTreeMap<PeerId, Bucket>, peer: PeerId, rate: &Rate, now: 
 mod tests {
     use super::*;
 
-    fn good(pace: &mut Pace, from: PeerId, author: PeerId, count: usize, now: Instant) -> usize {
-        (0..count)
-            .filter(|_| pace.heard(from, Some(author), now) == Paced::Good)
+    fn node(n: usize) -> NodeId {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&n.to_le_bytes());
+        NodeId(id)
+    }
+
+    fn heard(pace: &mut Pace, from: NodeId, author: NodeId, now: Instant) -> Paced {
+        match pace.brought(from, author, now) {
+            Paced::Good => pace.said(from, author, now),
+            other => other,
+        }
+    }
+
+    fn count(pace: &mut Pace, from: usize, author: usize, many: usize, now: Instant, what: Paced) -> usize {
+        (0..many)
+            .filter(|_| heard(pace, node(from), node(author), now) == what)
             .count()
     }
 
     #[test]
     fn an_author_is_held_to_its_rate_and_others_are_not_hindered() {
         let (mut pace, now) = (Pace::default(), Instant::now());
-        let [loud, quiet, between] = [(); 3].map(|()| PeerId::random());
-        assert_eq!(good(&mut pace, loud, loud, 700, now), 256);
-        assert_eq!(good(&mut pace, between, quiet, 100, now), 100);
-        assert_eq!(good(&mut pace, loud, loud, 100, now + Duration::from_secs(1)), 40);
+        let (loud, quiet, between) = (1, 2, 3);
+        let good = Paced::Good;
+        assert_eq!(count(&mut pace, loud, loud, 700, now, good), 256);
+        assert_eq!(count(&mut pace, between, quiet, 100, now, good), 100);
+        let later = now + Duration::from_secs(1);
+        assert_eq!(count(&mut pace, loud, loud, 100, later, good), 40);
+    }
+
+    #[test]
+    fn a_neighbour_is_held_to_its_rate_before_authors_are_looked_at() {
+        let (mut pace, now) = (Pace::default(), Instant::now());
+        let good = (0..2000)
+            .filter(|n| pace.brought(node(1), node(100 + n), now) == Paced::Good)
+            .count();
+        assert_eq!(good, 1024);
+        assert!(
+            pace.authors.is_empty(),
+            "nobody is charged for what is not proved"
+        );
     }
 
     #[test]
     fn who_goes_on_is_shut_out_once_and_a_messenger_never() {
         let (mut pace, now) = (Pace::default(), Instant::now());
-        let (loud, messenger) = (PeerId::random(), PeerId::random());
-        let outs = (0..5000)
-            .filter(|_| pace.heard(loud, Some(loud), now) == Paced::ShutOut)
-            .count();
-        assert_eq!(outs, 1);
-        let outs = (0..5000)
-            .filter(|_| pace.heard(messenger, Some(loud), now) == Paced::ShutOut)
-            .count();
-        assert_eq!(outs, 0);
+        let (loud, messenger) = (1, 2);
+        let out = Paced::ShutOut;
+        assert_eq!(count(&mut pace, loud, loud, 5000, now, out), 1);
+        assert_eq!(count(&mut pace, messenger, loud, 5000, now, out), 0);
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
         let (mut pace, now) = (Pace::default(), Instant::now());
-        for _ in 0..MAX + 100 {
-            pace.heard(PeerId::random(), Some(PeerId::random()), now);
+        for n in 0..MAX + 100 {
+            heard(&mut pace, node(n), node(n + 10_000), now);
         }
         assert!(pace.authors.len() <= MAX && pace.neighbours.len() <= MAX);
         let late = now + Duration::from_secs(10);
-        pace.heard(PeerId::random(), Some(PeerId::random()), late);
+        heard(&mut pace, node(90_000), node(90_001), late);
         assert!(pace.authors.len() < 10, "full buckets are forgotten");
     }
 }

@@ -230,11 +230,6 @@ impl Table {
         self.peers.keys().copied().collect()
     }
 
-    /// Whether this connected peer is a member in force.
-    pub(crate) fn is_member(&self, peer: &PeerId) -> bool {
-        self.peers.get(peer).is_some_and(Peer::is_member)
-    }
-
     /// The connection to open a stream to this peer on.
     pub(crate) fn preferred(&self, peer: &PeerId) -> Option<&Connection> {
         self.peers.get(peer)?.preferred(self.me)

@@ -3,9 +3,10 @@
 use crate::{
     honest::{self, Pulse, echoing, rss},
     mesh::{TestNode, member, member_with, soon, until},
-    raw::{self, BEGUN, Graft, Have, Rpc, publish, signed},
+    raw::{self, BEGUN, Graft, Have, Rpc, announcement, on_demand, publish, signed},
 };
 use hive_net::{Admission, Judgement, ListenAddrs, NetEvent, NetHandle, ProtocolPolicy, Topic};
+use hive_protocol::gossip::DEMAND;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -54,20 +55,32 @@ async fn who_says_what_is_wrong_is_soon_not_heard_any_more() {
     let _beside = honest::beside_others().await;
     let (victim, attacker) = pair(10).await;
     let id = victim.id();
+    let witness = member(14).await;
+    witness.net.subscribe(Topic::Demand).await.unwrap();
+    witness.dial(&victim).await;
+    let (witness, mut seen) = ears(witness);
     let (net, mut out) = ears(victim);
     let mut stream = raw::gossip(&attacker, &net).await;
-    // What is good is heard: this is how the attacker would be heard later, too.
-    raw::say(&mut stream, &publish(vec![signed(11, 1, Topic::Demand, b"good")]))
-        .await
-        .unwrap();
+    // What is good is heard, here and beyond: this is how the attacker would be heard later, too.
+    let mut number = 1_000;
+    until("what is good goes on", async || {
+        number += 1;
+        let good = publish(vec![signed(11, number, b"good")]);
+        raw::say(&mut stream, &good).await.unwrap();
+        seen.try_recv().is_ok_and(|words| words == b"good")
+    })
+    .await;
     wait_for(&mut out, b"good").await;
+    // In another's name: it is held against whoever brings it.
     for n in 2..5 {
-        let mut wrong = signed(11, n, Topic::Demand, b"forged");
-        wrong.data = Some(b"other".to_vec());
-        raw::say(&mut stream, &publish(vec![wrong])).await.unwrap();
+        let mut wrong = announcement(13, n, DEMAND, b"forged");
+        wrong.bytes = b"other".to_vec();
+        raw::say(&mut stream, &publish(vec![on_demand(&wrong)]))
+            .await
+            .unwrap();
     }
     for n in 10..20 {
-        let good = signed(11, n, Topic::Demand, b"too late");
+        let good = signed(11, n, b"too late");
         if raw::say(&mut stream, &publish(vec![good])).await.is_err() {
             break;
         }
@@ -89,13 +102,17 @@ async fn who_says_what_is_wrong_is_soon_not_heard_any_more() {
             if words == b"friend" {
                 return;
             }
-            if words != BEGUN {
+            if words != BEGUN && words != b"good" {
                 heard.push(words);
             }
         }
     })
     .await;
     assert!(heard.is_empty(), "graylisted, and still heard: {heard:?}");
+    assert_eq!(net.counters().gossip_rejected, 3);
+    // The witness hears what comes after it, and has never met what is forged.
+    wait_for(&mut seen, b"friend").await;
+    assert_eq!(witness.counters().gossip_rejected, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -120,7 +137,7 @@ async fn a_flood_of_messages_does_not_drown_what_others_say() {
     let mut stream = raw::gossip(&attacker, &net).await;
     let flood = tokio::spawn(async move {
         for batch in 0..100_u64 {
-            let words = (0..50).map(|n| signed(21, 1000 + batch * 50 + n, Topic::Demand, b"flood"));
+            let words = (0..50).map(|n| signed(21, 1000 + batch * 50 + n, b"flood"));
             if raw::say(&mut stream, &publish(words.collect())).await.is_err() {
                 break;
             }

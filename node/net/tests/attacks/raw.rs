@@ -2,9 +2,12 @@
 
 use crate::mesh::{TestNode, secret, until};
 use hive_net::{NetHandle, NetStream, Topic};
-use hive_protocol::ids::NodeId;
+use hive_protocol::{
+    codec,
+    gossip::{Announcement, DEMAND},
+    ids::NodeId,
+};
 use libp2p::identity::Keypair;
-use prost::Message as _;
 use tokio::io::AsyncWriteExt;
 
 const GOSSIP: &str = "/meshsub/1.1.0";
@@ -98,21 +101,28 @@ pub fn key(seed: u8) -> Keypair {
     Keypair::ed25519_from_bytes(secret(seed).seed()).unwrap()
 }
 
-/// A message as its author signs it.
-pub fn signed(author: u8, number: u64, topic: Topic, data: &[u8]) -> Words {
-    let key = key(author);
-    let mut words = Words {
-        from: Some(key.public().to_peer_id().to_bytes()),
-        data: Some(data.to_vec()),
-        number: Some(number.to_be_bytes().to_vec()),
-        topic: topic.name(crate::mesh::MESH),
-        signature: None,
-        key: None,
-    };
-    let mut bytes = b"libp2p-pubsub:".to_vec();
-    bytes.extend(words.encode_to_vec());
-    words.signature = Some(key.sign(&bytes).unwrap());
-    words
+/// An announcement as its author signs it.
+pub fn announcement(author: u8, number: u64, kind: &str, data: &[u8]) -> Announcement {
+    Announcement::sign(&secret(author), crate::mesh::MESH, kind, number, data.to_vec())
+}
+
+/// These bytes on the topic of demands, with nothing beside them.
+pub fn bare(data: Vec<u8>) -> Words {
+    Words {
+        data: Some(data),
+        topic: Topic::Demand.name(crate::mesh::MESH),
+        ..Default::default()
+    }
+}
+
+/// An announcement on the topic of demands, whatever it was signed for.
+pub fn on_demand(announcement: &Announcement) -> Words {
+    bare(codec::seal(announcement).unwrap())
+}
+
+/// A demand as its author signs it.
+pub fn signed(author: u8, number: u64, data: &[u8]) -> Words {
+    on_demand(&announcement(author, number, DEMAND, data))
 }
 
 pub fn publish(words: Vec<Words>) -> Rpc {

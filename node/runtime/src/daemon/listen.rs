@@ -20,6 +20,7 @@ const CROWD: hive_net::Limits = hive_net::Limits {
     per_peer: 8,
     memory_bytes: 2 << 30,
     comfortable: 3072,
+    ..hive_net::Limits::DEFAULT
 };
 
 impl Daemon {
