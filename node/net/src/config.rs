@@ -86,9 +86,9 @@ impl Default for BulkListen {
     }
 }
 
-/// Neighbours gossip is passed on to: measured, see docs/BENCHMARKS.md. Lost ones are asked for at the next heartbeat;
+/// Neighbours gossip is passed on to: docs/BENCHMARKS.md says why so many. Lost ones are asked for at the next heartbeat;
 /// half of them this node has chosen itself.
-const NEIGHBOURS: usize = 4;
+const NEIGHBOURS: usize = 8;
 
 /// Bounds of one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
