@@ -46,8 +46,9 @@ impl Siege {
         let mut around = Vec::new();
         for n in 0..self.sybils {
             let sybil = self.sybil(n).await;
-            // Refused or let in: what matters is who stays.
-            let _ = sybil.net.dial(victim.id(), victim.net.listen_addrs()).await;
+            // Refused or let in: what matters is who stays. Over TCP a machine without time to spare may let a try go
+            // out from another address than the one that it listens on.
+            let _ = sybil.net.dial(victim.id(), victim.quic()).await;
             around.push(sybil);
         }
         around
