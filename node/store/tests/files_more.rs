@@ -307,3 +307,36 @@ fn a_file_written_to_while_it_is_added_is_refused() {
         .unwrap();
     assert_eq!(s.read(1, 1, &mut out).unwrap_err().code(), "file.changed");
 }
+
+#[test]
+fn what_is_finished_is_written_to_by_nobody_who_is_late() {
+    // Several bring the same bytes, as at the end of a transfer; the first to be done finishes it, and what is finished
+    // is its owner's: a late write would show by its time of change.
+    const MANY: usize = 6;
+    let (a, b) = (Node::new(), Node::new());
+    let hash = a.add(&a.file("source", &noise(11, SEGMENT as usize))).root.hash;
+    let s = a.store.source(&hash).unwrap();
+    for round in 0..30 {
+        let path = b.path(&format!("got-{round}"));
+        let p = b.begin(&hash, Some(&path));
+        p.set_tree(SEGMENT, &s.segment_cvs().unwrap()).unwrap();
+        p.set_groups(0, &s.group_cvs(0).unwrap()).unwrap();
+        let (mask, mut bytes) = (p.missing(0), Vec::new());
+        s.read(0, mask, &mut bytes).unwrap();
+        let barrier = std::sync::Barrier::new(MANY);
+        std::thread::scope(|scope| {
+            for _ in 0..MANY {
+                scope.spawn(|| {
+                    barrier.wait();
+                    // Who is late is told that it is over, the bringing and the finishing alike.
+                    let _ = p.write_mask(0, mask, &bytes);
+                    let _ = p.finish(None, Some(1_000_000_000));
+                });
+            }
+        });
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!((meta.mtime(), meta.len()), (1, SEGMENT), "round {round}");
+        assert!(p.write_mask(0, mask, &bytes).is_err());
+        fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,6 +1,6 @@
 //! The files of one transfer: a file with holes, its chaining values, and the map of what is verified.
 //!
-//! A group is hashed, written, and only then counted. No lock is held while hashing or writing.
+//! A group is hashed, written, and only then counted. Hashing and writing keep only the end waiting.
 
 use super::{
     FileStore,
@@ -53,8 +53,10 @@ pub(super) struct Core {
     pub dirty: Mutex<BTreeSet<u64>>,
     pub promise: Mutex<Option<Promise>>,
     pub quota: Mutex<Option<Reservation>>,
-    /// Set by what ends the transfer; nothing is written after.
+    /// Set by what ends the transfer; nothing is written after. See [`Core::end`].
     pub closed: AtomicBool,
+    /// Held by all who write, together, and alone by what ends the transfer.
+    pub writing: RwLock<()>,
     /// Alive as long as this is: says that the row is open.
     pub _token: Arc<()>,
 }
@@ -113,13 +115,26 @@ impl Core {
         self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn known(&self, what: &'static str) -> Result<Arc<State>, FilesError> {
+    /// Ends the transfer, unless it has ended; says whether this did. Whoever writes at the moment is waited for: of two
+    /// who bring the same bytes the second may still be at it when the first has made the content whole, and what is
+    /// finished is its owner's, who may have changed it by then.
+    pub(super) fn end(&self) -> bool {
+        let _nobody_writes = self.writing.write().unwrap_or_else(PoisonError::into_inner);
+        !self.closed.swap(true, Ordering::AcqRel)
+    }
+
+    fn check_open(&self) -> Result<(), FilesError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(FilesError::Order {
                 hash: self.hash,
                 what: "a call after the end",
             });
         }
+        Ok(())
+    }
+
+    pub(super) fn known(&self, what: &'static str) -> Result<Arc<State>, FilesError> {
+        self.check_open()?;
         self.state().ok_or(FilesError::Order {
             hash: self.hash,
             what,
@@ -245,6 +260,9 @@ impl Core {
             hash: self.hash,
             what: "bytes",
         })?;
+        // Until it is counted, too: then the end may come.
+        let _writes = self.writing.read().unwrap_or_else(PoisonError::into_inner);
+        self.check_open()?;
         let missing = state.missing(segment);
         let (mut right, mut written, mut left) = (0, 0, bytes);
         // Groups waiting to be written together: neighbours in the file and in memory.

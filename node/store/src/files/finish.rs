@@ -78,7 +78,7 @@ impl Partial {
         let size = core.size().filter(|_| core.is_whole());
         let size = size.ok_or(FilesError::Incomplete { hash: core.hash })?;
         self.checkpoint()?;
-        if core.closed.swap(true, Ordering::AcqRel) {
+        if !core.end() {
             return Err(FilesError::Order {
                 hash: core.hash,
                 what: "a second end",
@@ -102,7 +102,7 @@ impl Partial {
         if keep {
             self.checkpoint()?;
         }
-        if core.closed.swap(true, Ordering::AcqRel) {
+        if !core.end() {
             return Ok(());
         }
         if keep {

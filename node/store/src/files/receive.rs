@@ -191,6 +191,7 @@ impl FileStore {
             promise: Mutex::new(None),
             quota: Mutex::new(None),
             closed: AtomicBool::new(false),
+            writing: RwLock::new(()),
             _token: token,
         };
         core.recheck()?;
