@@ -2,7 +2,7 @@
 
 use crate::{
     honest::{self, Pulse, echoing},
-    mesh::{TestNode, member, member_with},
+    mesh::{TestNode, member, member_with, until},
 };
 use hive_net::{Admission, ListenAddrs, PeerView};
 use std::collections::BTreeSet;
@@ -82,11 +82,16 @@ impl Siege {
             self.meet(&victim, &honest).await;
             self.surround(&victim).await
         };
-        let peers = victim.net.peers().await;
         for (n, node) in honest.iter().enumerate() {
-            let here = peers.iter().any(|p| p.node == node.id() && p.member);
-            assert!(here, "honest node {n} was lost to {} Sybils", self.sybils);
+            // Who dials knows a moment earlier that it is a member than the victim does.
+            let what = format!("honest node {n} among {} Sybils", self.sybils);
+            until(&what, async || {
+                let peers = victim.net.peers().await;
+                peers.iter().any(|p| p.node == node.id() && p.member)
+            })
+            .await;
         }
+        let peers = victim.net.peers().await;
         let theirs: Vec<_> = peers
             .iter()
             .filter(|p| honest.iter().all(|h| h.id() != p.node))
