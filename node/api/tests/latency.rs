@@ -34,6 +34,6 @@ async fn a_kept_alive_call_adds_little() {
         metrics.contains("hivenode_api_connections 2"),
         "connections are kept: {metrics}"
     );
-    assert!(unix < Duration::from_millis(5), "{unix:?}");
-    assert!(tcp < Duration::from_millis(5), "{tcp:?}");
+    assert!(unix < Duration::from_millis(20), "{unix:?}");
+    assert!(tcp < Duration::from_millis(20), "{tcp:?}");
 }
