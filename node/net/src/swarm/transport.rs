@@ -1,6 +1,6 @@
 //! The swarm's transports: QUIC, TCP with TLS (Noise when the peer has no TLS) and Yamux, and circuits through relays.
 
-use super::{behaviour::Behaviour, security::Security};
+use super::{behaviour::Behaviour, queue::Queue, security::Security};
 use crate::{
     config::{Config, Transports},
     error::NetError,
@@ -110,7 +110,7 @@ pub(crate) fn direct(used: Transports, key: &Keypair) -> Result<Base, NetError> 
     let quic = used.quic.then(|| {
         let quic = quic::tokio::Transport::new(quic_config(key))
             .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
-        TransportTimeout::with_ingoing_timeout(quic, QUIC_GREETING)
+        TransportTimeout::with_ingoing_timeout(Queue::new(quic.boxed()), QUIC_GREETING)
     });
     let tcp = tcp.map_or_else(OptionalTransport::none, OptionalTransport::some);
     let quic = quic.map_or_else(OptionalTransport::none, OptionalTransport::some);
