@@ -88,7 +88,7 @@ impl Default for BulkListen {
 
 /// Neighbours gossip is passed on to: docs/BENCHMARKS.md says why so many. Lost ones are asked for at the next heartbeat;
 /// half of them this node has chosen itself.
-const NEIGHBOURS: usize = 8;
+const NEIGHBOURS: usize = 6;
 
 /// Bounds of one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
