@@ -201,7 +201,7 @@ impl Handle {
         }
         lock(&self.pipes).remove(&task);
         let dirs = [self.in_dir(task), self.work_dir(task)];
-        // Most tasks of a small job leave nothing. To look costs a microsecond, another thread a hundred times that.
+        // Most tasks of a small job leave nothing. To look is two system calls, another thread is two switches more.
         let gone =
             |dir: &PathBuf| matches!(dir.symlink_metadata(), Err(e) if e.kind() == ErrorKind::NotFound);
         if dirs.iter().all(gone) {

@@ -1,8 +1,8 @@
-//! Gives back what only the start needed: a daemon that is up runs through a fifth of the code that brought it up,
-//! and the pages of the rest would count as its memory for as long as it lives.
+//! Gives back what only the start needed: an idle daemon runs through less than half of the pages of code that
+//! brought it up, and the rest would count as its memory for as long as it lives.
 //!
 //! Only the mapping is undone. The pages stay in the system's cache as long as there is room, and code that is
-//! needed again after all comes back by itself, a few microseconds for each 64 KiB.
+//! needed again after all comes back by itself.
 
 use std::{fs, ops::Range, time::Duration};
 
