@@ -202,12 +202,8 @@ impl Node {
             self.punch_over(peer);
             return;
         }
-        let both = |on| {
-            aim::over(on, &active.theirs)
-                .count()
-                .min(aim::over(on, &own).count())
-                > 0
-        };
+        let any = |on, all| aim::over(on, all).next().is_some();
+        let both = |on| any(on, &active.theirs) && any(on, &own);
         let tcp = if both(Transport::Quic) {
             now + TCP_AFTER
         } else {
