@@ -15,7 +15,11 @@ use std::{
 };
 
 const ROOM: &str = "HIVE_SYNC_TEST_ROOM";
+/// Rounds at the least, and how many of them must have cut the receiver off at work.
 const KILLS: u64 = 30;
+const CUT: u64 = KILLS / 3;
+/// Rounds at the most: how long the work takes is learned on the way.
+const ROUNDS: u64 = 10 * KILLS;
 
 struct Dice(u64);
 
@@ -141,7 +145,11 @@ fn killed_at_any_moment_nothing_is_lost() {
     fs::create_dir(room.join("copy")).unwrap();
     let (mut dice, mut state, mut precious) = (Dice(42), Vec::new(), BTreeSet::new());
     let (mut ended, mut cut) = (0, 0);
-    for round in 1..=KILLS {
+    // The kill comes within this time, in microseconds. It follows how long the work takes on this machine: a kill
+    // that came too late makes it shorter, one that came in time makes it longer.
+    let mut window = 60_000;
+    for round in 1..=ROUNDS {
+        let last = round == ROUNDS || (round >= KILLS && cut >= CUT);
         change(&mut dice, &mut state, room);
         fs::write(room.join("seq"), round.to_string()).unwrap();
         // The owner writes over a file, and makes one.
@@ -159,26 +167,29 @@ fn killed_at_any_moment_nothing_is_lost() {
             }
         }
         let mut child = start(room);
-        if round < KILLS {
+        if !last {
             wait_for(&mut child, "begun");
             // paced: the kill comes at any moment of the work
-            std::thread::sleep(Duration::from_micros(dice.roll(60_000)));
+            std::thread::sleep(Duration::from_micros(dice.roll(window)));
             child.kill().unwrap();
             let said = wait_for(&mut child, "whole");
             if said.contains("whole") {
-                ended += 1
+                ended += 1;
+                window = (window * 2 / 3).max(100);
             } else {
-                cut += 1
+                cut += 1;
+                window = window * 5 / 4;
             }
             child.wait().unwrap();
         } else {
             let said = wait_for(&mut child, "whole");
             assert!(said.contains("whole"), "{said}");
             assert!(child.wait().unwrap().success());
+            break;
         }
     }
-    println!("{cut} times cut off at work, {ended} times done before the kill");
-    assert!(cut >= KILLS / 3, "{cut}");
+    println!("{cut} times cut off at work, {ended} times done before the kill, at last within {window} us");
+    assert!(cut >= CUT, "{cut}");
     let manifest = Manifest::decode(&fs::read(room.join("state")).unwrap()).unwrap();
     let now = listing(&room.join("copy"));
     for (path, what) in wanted(&manifest.entries) {
