@@ -24,7 +24,7 @@ pub use lease::{
     BoxFuture, EVENT_QUEUE, Event, Executor, Lease, LeaseConfig, LeaseHandle, MAX_IN_FLIGHT, MAX_SLOTS,
     Program, ProgramSource, SpawnError, SubmitError,
 };
-pub use parent::{WasmConfig, WasmExecutor};
+pub use parent::{WasmConfig, WasmExecutor, remove_tree};
 pub use registry::Registry;
 pub use sandbox::{Layer, Probe, ProbeResult, SandboxReport};
 pub use task::{

@@ -279,7 +279,7 @@ fn clear_tasks(tasks: &std::path::Path) -> Result<(), StartError> {
     };
     for entry in std::fs::read_dir(tasks).map_err(io)? {
         let path = entry.map_err(io)?.path();
-        if let Err(e) = std::fs::remove_dir_all(&path) {
+        if let Err(e) = hive_executor::remove_tree(&path) {
             tracing::warn!(target: "hive_runtime", path = %path.display(), "cannot remove an old task folder: {e}");
         }
     }

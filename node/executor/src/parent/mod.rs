@@ -9,6 +9,8 @@ mod process;
 mod stage;
 mod state;
 
+pub use stage::remove_tree;
+
 use crate::lease::{BoxFuture, EVENT_QUEUE, Executor, Lease, LeaseConfig, MAX_SLOTS, SpawnError};
 use crate::sandbox::SandboxReport;
 use crate::wire::{Init, Role, ToChild};

@@ -277,7 +277,7 @@ async fn live(run: Arc<Run>, fetcher: Fetcher, slots: u16, fed: mpsc::Receiver<F
     }
     let _ = run.inbox.send(Inbox::ExecutorGone(lease)).await;
     let dir = run.dir.clone();
-    let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await;
+    let _ = tokio::task::spawn_blocking(move || hive_executor::remove_tree(&dir)).await;
 }
 
 type Opened = (Box<dyn LeaseHandle>, mpsc::Receiver<hive_executor::Event>);
