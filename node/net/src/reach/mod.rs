@@ -10,6 +10,7 @@ mod back;
 mod budget;
 mod facts;
 mod filter;
+mod heard;
 mod leash;
 mod mapper;
 mod probe;
@@ -25,6 +26,7 @@ pub use ask::{TEST_TIMEOUT, TestReport, Tester, Tried};
 pub use facts::{MappingView, NetFacts, route_mtu};
 
 pub(crate) use arrivals::Arrival;
+pub(crate) use heard::{Counted, Heard};
 pub(crate) use leash::{Hold, Leash};
 pub(crate) use probe::Prober;
 pub(crate) use resolve::resolve;
@@ -54,6 +56,8 @@ const BACKLOG: usize = 64;
 pub(crate) struct Reach {
     /// Where something was sent to lately.
     pub sent: Arc<SentTo>,
+    /// How much has come from whom through relays.
+    pub heard: Arc<heard::Heard>,
     /// Ends dials before their time.
     pub leash: Arc<Leash>,
     /// Who came in lately.

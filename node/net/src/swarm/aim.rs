@@ -19,7 +19,7 @@ const ANSWERER: usize = 1;
 /// Addresses that rounds with patience take in turn.
 const DEEP: usize = 6;
 /// The first packets are not sent again within this time: quinn does so after 999 ms.
-const ONCE: Duration = Duration::from_millis(900);
+pub(super) const ONCE: Duration = Duration::from_millis(900);
 /// They are sent again once within this time.
 const PATIENT: Duration = Duration::from_millis(2900);
 /// A handshake over so long a round trip may not end in time when nothing is sent again.

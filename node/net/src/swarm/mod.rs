@@ -38,6 +38,7 @@ mod pace;
 mod punch_talk;
 mod punch_wire;
 mod punches;
+mod purse;
 mod queue;
 mod records;
 mod room;

@@ -20,11 +20,13 @@ use super::{
     alarms::{Alarm, Step, What},
     candidates::{self, MAX_OPENED},
     punches::{MAX_ACTIVE, Side, TALKS_A_MINUTE},
+    purse,
 };
 use crate::{
     counters::count,
     error::NetError,
     event::Transport,
+    names,
     path::{AttemptKind, Outcome},
     reach::Hold,
 };
@@ -185,7 +187,7 @@ impl Node {
         let (addrs, trip) = match outcome {
             Ok((addrs, trip)) => (addrs, trip.min(LONGEST_TRIP)),
             Err(e) => {
-                active.said.push(format!("the talk through the relay: {e}"));
+                active.say(format!("the talk through the relay: {e}"));
                 self.punch_over(peer);
                 return;
             }
@@ -196,9 +198,7 @@ impl Node {
             active.theirs = candidates::choose(addrs, loopback);
         }
         if active.theirs.is_empty() {
-            active
-                .said
-                .push("the peer has named no address that can be tried".to_owned());
+            active.say("the peer has named no address that can be tried".to_owned());
             self.punch_over(peer);
             return;
         }
@@ -296,8 +296,15 @@ impl Node {
         }
     }
 
-    /// Dials addresses of one transport.
+    /// Dials addresses of one transport, as many as the peer has paid for.
     fn punch_dial(&mut self, peer: PeerId, addrs: &[Multiaddr], how: How, patience: Duration) {
+        let cost = match (how, addrs.first().and_then(names::transport)) {
+            (How::Open, _) => purse::OPENER,
+            (_, Some(Transport::Tcp)) => purse::TCP,
+            _ => purse::quic(patience),
+        };
+        let came = self.shared.reach.heard.bytes(&peer);
+        let addrs = self.punches.afford(&peer, came, addrs, cost);
         let Some(active) = self.punches.active(&peer) else {
             return;
         };

@@ -1,5 +1,8 @@
 //! The talk before a punch, `/libp2p/dcutr` (libp2p specs, `relay/DCUtR.md`), as any libp2p program speaks it: one
 //! side names its addresses, the other names its own, and a last word sets the time.
+//!
+//! Those who name addresses fill the message up with a field others skip, because a peer sends no more to what was named
+//! than three times what came (`purse.rs`).
 
 use crate::{
     names,
@@ -21,6 +24,10 @@ const MAX_ADDRS: usize = 32;
 /// The whole talk, every wait in it included.
 const TIMEOUT: Duration = Duration::from_secs(6);
 
+/// Bytes of a message that names addresses, filled up: pays for what an honest round sends, and stays within the 4,096
+/// bytes that other programs read.
+pub(super) const PADDED: usize = 3500;
+
 /// `HolePunch.Type`.
 const CONNECT: i32 = 100;
 const SYNC: i32 = 300;
@@ -31,12 +38,30 @@ struct HolePunch {
     kind: i32,
     #[prost(bytes = "vec", repeated, tag = "2")]
     addrs: Vec<Vec<u8>>,
+    /// Ours: as many bytes as are missing. Other programs skip a field they do not know.
+    #[prost(bytes = "vec", optional, tag = "1000")]
+    padding: Option<Vec<u8>>,
 }
 
 fn connect(ours: &[Multiaddr]) -> HolePunch {
-    HolePunch {
+    /// The padding's tag and its length, two bytes each.
+    const HEAD: usize = 4;
+    let addrs = ours.iter().map(Multiaddr::to_vec).collect();
+    let mut message = HolePunch {
         kind: CONNECT,
-        addrs: ours.iter().map(Multiaddr::to_vec).collect(),
+        addrs,
+        padding: None,
+    };
+    let missing = PADDED.saturating_sub(message.encoded_len() + HEAD);
+    message.padding = Some(vec![0; missing]);
+    message
+}
+
+fn sync() -> HolePunch {
+    HolePunch {
+        kind: SYNC,
+        addrs: Vec::new(),
+        padding: None,
     }
 }
 
@@ -64,11 +89,7 @@ pub(crate) async fn begin(mut stream: NetStream, ours: &[Multiaddr]) -> Result<(
         let sent = Instant::now();
         let addrs = theirs(read(&mut stream).await?)?;
         let round_trip = sent.elapsed();
-        let sync = HolePunch {
-            kind: SYNC,
-            addrs: Vec::new(),
-        };
-        write(&mut stream, &sync).await?;
+        write(&mut stream, &sync()).await?;
         // The other side may be gone already; all is said.
         let _ = stream.shutdown().await;
         Ok((addrs, round_trip))
@@ -84,8 +105,7 @@ pub(crate) async fn answer<F: Future<Output = ()>>(
     heard: impl FnOnce(Vec<Multiaddr>) -> F,
 ) -> Result<Duration> {
     let talk = async {
-        let addrs = theirs(read(&mut stream).await?)?;
-        heard(addrs).await;
+        heard(theirs(read(&mut stream).await?)?).await;
         write(&mut stream, &connect(ours)).await?;
         let sent = Instant::now();
         let last: HolePunch = read(&mut stream).await?;
@@ -116,12 +136,16 @@ mod tests {
         let addr: Multiaddr = "/ip4/1.2.3.4/tcp/5".parse().unwrap();
         // Field 1, a number: 100; field 2, eight bytes: an address (4: IPv4, 6: TCP).
         let bytes = [0x08, 100, 0x12, 8, 4, 1, 2, 3, 4, 6, 0, 5];
-        assert_eq!(connect(&[addr]).encode_to_vec(), bytes);
-        let sync = HolePunch {
-            kind: SYNC,
-            addrs: Vec::new(),
-        };
-        assert_eq!(sync.encode_length_delimited_to_vec(), [3, 0x08, 0xac, 0x02]);
+        let written = connect(std::slice::from_ref(&addr)).encode_to_vec();
+        assert_eq!(written[..bytes.len()], bytes);
+        // Field 1000, bytes: skipped by whoever does not know it.
+        assert_eq!(written[bytes.len()..][..2], [0xc2, 0x3e]);
+        assert_eq!(written.len(), PADDED);
+        for bytes in [written.as_slice(), bytes.as_slice()] {
+            let read = theirs(HolePunch::decode(bytes).unwrap()).unwrap();
+            assert_eq!(read, std::slice::from_ref(&addr));
+        }
+        assert_eq!(sync().encode_length_delimited_to_vec(), [3, 0x08, 0xac, 0x02]);
     }
 
     #[test]
@@ -141,6 +165,7 @@ mod tests {
         message.kind = SYNC;
         assert!(theirs(message).is_err());
         let many = connect(&vec![good; MAX_ADDRS + 5]);
+        assert!(many.encoded_len() <= PADDED);
         assert_eq!(theirs(many).unwrap().len(), MAX_ADDRS);
     }
 }

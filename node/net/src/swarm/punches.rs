@@ -1,6 +1,6 @@
 //! Punches under way and how often each peer was tried. Knows no sockets: `on_punch.rs` does what is decided here.
 
-use super::candidates::MAX_OPENED;
+use super::{candidates::MAX_OPENED, purse::Purse};
 use hive_protocol::ids::NodeId;
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use std::{
@@ -54,6 +54,8 @@ pub(super) const TALKS_A_MINUTE: usize = 8;
 const MINUTE: Duration = Duration::from_secs(60);
 /// What is known of a peer is forgotten this long after its last punch.
 const FORGET: Duration = Duration::from_secs(3600);
+/// Lines kept of what the dials of one round said.
+const MAX_SAID: usize = 8;
 
 /// Which side of the talk this node has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +86,15 @@ pub(super) struct Active {
     pub said: Vec<String>,
 }
 
+impl Active {
+    /// Keeps what is said of why it comes to nothing.
+    pub(super) fn say(&mut self, what: String) {
+        if self.said.len() < MAX_SAID && !self.said.contains(&what) {
+            self.said.push(what);
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Peer {
     active: Option<Active>,
@@ -99,6 +110,8 @@ struct Peer {
     rounds: usize,
     /// When the latest rounds began, at most `TALKS_A_MINUTE`.
     talks: VecDeque<Instant>,
+    /// What may be sent to addresses of its.
+    purse: Purse,
     last: Instant,
 }
 
@@ -144,6 +157,7 @@ impl Punches {
             in_vain: 0,
             rounds: 0,
             talks: VecDeque::new(),
+            purse: Purse::default(),
             last: now,
         }))
     }
@@ -229,6 +243,32 @@ impl Punches {
             .active
             .as_ref()
             .is_some_and(|a| a.side == Side::Begins && me < them && a.theirs.is_empty())
+    }
+
+    /// Of these addresses of a peer's, those that may be sent something that costs so many bytes each, when `came` has
+    /// come from it over relays in all.
+    pub(super) fn afford(
+        &mut self,
+        peer: &PeerId,
+        came: u64,
+        addrs: &[Multiaddr],
+        cost: u64,
+    ) -> Vec<Multiaddr> {
+        let Some(known) = self.peers.get_mut(peer) else {
+            return Vec::new();
+        };
+        known.purse.earn(came);
+        let paid: Vec<_> = addrs
+            .iter()
+            .take_while(|_| known.purse.pay(cost))
+            .cloned()
+            .collect();
+        if paid.len() < addrs.len()
+            && let Some(active) = &mut known.active
+        {
+            active.say("the peer has sent too little for all its addresses to be tried".to_owned());
+        }
+        paid
     }
 
     /// The round under way with a peer.
@@ -318,14 +358,12 @@ impl Punches {
 
     /// A dial of a round has ended without a connection; gives back the peer when it was the last of its round.
     pub(super) fn dial_ended(&mut self, peer: &PeerId, id: ConnectionId, said: String) -> bool {
-        /// Lines kept of one round.
-        const MAX_SAID: usize = 8;
         let Some(active) = self.active(peer) else {
             return false;
         };
         let ours = active.dials.remove(&id);
-        if ours && active.said.len() < MAX_SAID {
-            active.said.push(said);
+        if ours {
+            active.say(said);
         }
         ours
     }

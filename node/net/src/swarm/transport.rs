@@ -129,7 +129,7 @@ pub(crate) fn build(
     // What goes through a relay is encrypted between its ends.
     let circuits = circuits
         .upgrade(Version::V1Lazy)
-        .authenticate(Security::new(key)?)
+        .authenticate(Security::new(key)?.counting(Arc::clone(&shared.reach.heard)))
         .multiplex(yamux_config())
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let direct = {

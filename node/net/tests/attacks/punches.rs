@@ -4,7 +4,7 @@ use crate::{
     honest,
     mesh::{TestNode, member, member_with, soon, until},
 };
-use hive_net::{ListenAddrs, NetStream, RelayLimits};
+use hive_net::{ListenAddrs, NetStream, Relay, RelayLimits};
 use hive_protocol::ids::NodeId;
 use libp2p::Multiaddr;
 use prost::Message as _;
@@ -23,10 +23,12 @@ const ROUND: Duration = Duration::from_secs(7);
 const NAMED: usize = 28;
 /// Of those in the node's own network, so many are sent anything.
 const MOST: usize = 6;
-/// One of them is sent the first packets of a QUIC connection, two at once and one that gives it up; in every second
-/// round again after a second.
+/// One of them is sent the first packets of a QUIC connection, two at once and one that gives it up, if that is paid for.
 const DIAL: usize = 3 * 1200;
-const PATIENT: usize = 5 * 1200;
+/// Sent for each byte that came from whoever named the addresses, at the most.
+const FACTOR: usize = 3;
+/// A talk as an honest node has it is as long as this.
+const FULL: usize = 3500;
 /// What opens a router towards one address, with luck against us: packets of 64 bytes every 10 ms or later.
 const OPENER: usize = 64 * 13;
 
@@ -36,6 +38,8 @@ struct HolePunch {
     kind: i32,
     #[prost(bytes = "vec", repeated, tag = "2")]
     addrs: Vec<Vec<u8>>,
+    #[prost(bytes = "vec", tag = "1000")]
+    padding: Vec<u8>,
 }
 
 /// Others, who are sent something they have not asked for.
@@ -87,16 +91,33 @@ impl Others {
 }
 
 async fn say(stream: &mut NetStream, kind: i32, addrs: Vec<Vec<u8>>) -> std::io::Result<usize> {
-    let bytes = HolePunch { kind, addrs }.encode_length_delimited_to_vec();
+    say_more(stream, kind, addrs, 0).await
+}
+
+/// Filled up with so many bytes.
+async fn say_more(
+    stream: &mut NetStream,
+    kind: i32,
+    addrs: Vec<Vec<u8>>,
+    more: usize,
+) -> std::io::Result<usize> {
+    let padding = vec![0; more];
+    let bytes = HolePunch { kind, addrs, padding }.encode_length_delimited_to_vec();
     stream.write_all(&bytes).await?;
     stream.flush().await?;
     Ok(bytes.len())
 }
 
-/// One talk, with or without its end; the bytes said if the victim has answered.
-async fn talk(attacker: &TestNode, victim: NodeId, others: &Others, whole: bool) -> Option<usize> {
+/// One talk, with or without its end, filled up with so many bytes; the bytes said if the victim has answered.
+async fn talk(
+    attacker: &TestNode,
+    victim: NodeId,
+    others: &Others,
+    whole: bool,
+    more: usize,
+) -> Option<usize> {
     let mut stream = attacker.net.open(victim, PUNCH).await.ok()?;
-    let said = say(&mut stream, CONNECT, others.addrs()).await.ok()?;
+    let said = say_more(&mut stream, CONNECT, others.addrs(), more).await.ok()?;
     let mut answer = [0; 64];
     match soon("an answer or an end", stream.read(&mut answer)).await {
         Ok(1..) if !whole => Some(said),
@@ -112,9 +133,9 @@ fn flood() -> Duration {
 }
 
 /// Attackers at a relay, who can be reached through it only, and their victim, which has a connection to each.
-async fn attackers(seeds: [u8; 2]) -> (TestNode, TestNode, Vec<TestNode>) {
+async fn attackers(seeds: [u8; 2]) -> ((TestNode, Relay), TestNode, Vec<TestNode>) {
     let (relay, victim) = (member(110).await, member(111).await);
-    relay.net.serve_relay(RelayLimits::default()).unwrap();
+    let service = relay.net.serve_relay(RelayLimits::default()).unwrap();
     victim.dial(&relay).await;
     let mut all = Vec::new();
     for seed in seeds {
@@ -132,29 +153,38 @@ async fn attackers(seeds: [u8; 2]) -> (TestNode, TestNode, Vec<TestNode>) {
         pulse.p99(1).await;
         all.push(attacker);
     }
-    (relay, victim, all)
+    ((relay, service), victim, all)
+}
+
+/// What has come to the victim from an attacker, over the circuit it has opened to it.
+fn came_from(attacker: &TestNode, (_, service): &(TestNode, Relay)) -> usize {
+    let circuits = service.circuits();
+    let back = circuits.iter().filter(|c| c.to == attacker.id()).map(|c| c.back);
+    usize::try_from(back.sum::<u64>()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn punches_at_others_are_few_and_do_not_pile_up() {
     let _alone = honest::alone().await;
-    let (_relay, victim, all) = attackers([112, 113]).await;
+    let (relay, victim, all) = attackers([112, 113]).await;
     let others = Others::new().await;
 
     let mut said = None;
     until("the victim takes part", async || {
-        said = talk(&all[0], victim.id(), &others, true).await;
+        said = talk(&all[0], victim.id(), &others, true, FULL).await;
         said.is_some()
     })
     .await;
     let said = said.unwrap();
     let (reached, one) = others.get_for(ROUND).await;
-    println!("punching: a talk of {said} bytes sends {one} to {reached} addresses");
+    let came = came_from(&all[0], &relay);
+    println!("punching: a talk of {said} bytes of {came} sends {one} to {reached} addresses");
     assert!((1..=MOST).contains(&reached), "{reached}");
-    assert!(one <= DIAL + MOST * OPENER, "{one}");
+    assert!(one >= DIAL, "what an honest node says pays for a dial: {one}");
+    assert!(one <= FACTOR * came, "{one} for {came}");
 
     // A talk that breaks off: what had begun ends with it.
-    talk(&all[0], victim.id(), &others, false).await.unwrap();
+    talk(&all[0], victim.id(), &others, false, 0).await.unwrap();
     let (_, rest) = others.get_for(ROUND).await;
     println!("punching: a talk that breaks off sends {rest}");
     assert!(rest <= MOST * OPENER, "{rest}");
@@ -162,15 +192,16 @@ async fn punches_at_others_are_few_and_do_not_pile_up() {
     let (began, mut asked, mut answered, mut bytes) = (Instant::now(), 0, 0, 0);
     while began.elapsed() < flood() {
         asked += 1;
-        let talked = talk(&all[1], victim.id(), &others, true).await;
+        let talked = talk(&all[1], victim.id(), &others, true, 0).await;
         answered += usize::from(talked.is_some());
         bytes += others.get_for(Duration::from_millis(100)).await.1;
     }
     bytes += others.get_for(ROUND).await.1;
+    let came = came_from(&all[1], &relay);
     println!(
-        "punching: {asked} wishes in {:?}: {answered} answered, {bytes} bytes",
+        "punching: {asked} wishes in {:?}: {answered} answered, {bytes} bytes for {came}",
         flood()
     );
     assert!(asked > 20 && (1..=6).contains(&answered), "{answered} of {asked}");
-    assert!(bytes <= answered * (PATIENT + MOST * OPENER), "{bytes}");
+    assert!(bytes <= FACTOR * came, "{bytes} for {came}");
 }

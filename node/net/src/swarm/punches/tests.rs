@@ -144,3 +144,21 @@ fn rounds_at_a_time_and_peers_are_bounded() {
     punches.plan(PeerId::random(), now + FORGET, now + FORGET);
     assert!(punches.peers.len() <= MAX_ACTIVE + 1);
 }
+
+#[test]
+fn as_many_addresses_are_tried_as_the_peer_has_paid_for() {
+    let (mut punches, peer, now) = (Punches::default(), PeerId::random(), Instant::now());
+    let addrs: Vec<Multiaddr> = (1..=5)
+        .map(|n| format!("/ip4/203.0.113.{n}/udp/1/quic-v1").parse().unwrap())
+        .collect();
+    assert!(punches.afford(&peer, 9000, &addrs, 1).is_empty(), "no round");
+    punches.start(peer, Side::Answers, now).unwrap();
+    assert_eq!(punches.afford(&peer, 1000, &addrs, 1000), addrs[..3]);
+    assert!(punches.afford(&peer, 1000, &addrs, 1000).is_empty());
+    let (over, _) = punches.failed(&peer, now).unwrap();
+    assert_eq!(over.said.len(), 1, "and it is said once: {:?}", over.said);
+    // It is the peer's and not the round's.
+    punches.start(peer, Side::Answers, now).unwrap();
+    assert!(punches.afford(&peer, 1000, &addrs, 1000).is_empty());
+    assert_eq!(punches.afford(&peer, 2000, &addrs, 600), addrs);
+}
