@@ -140,7 +140,11 @@ impl Going {
     /// The next line it writes to standard output, without its end.
     #[track_caller]
     pub fn line(&self, within: Duration) -> String {
-        self.lines.recv_timeout(within).expect("a line in time")
+        self.line_if_any(within).expect("a line in time")
+    }
+    /// The next line, if one comes in time.
+    pub fn line_if_any(&self, within: Duration) -> Option<String> {
+        self.lines.recv_timeout(within).ok()
     }
     /// Its end.
     #[track_caller]

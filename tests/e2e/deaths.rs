@@ -1,6 +1,7 @@
 //! Processes that die or fall silent in the middle: no task is lost, none is counted or paid twice.
 
 use crate::{
+    command::LONGEST,
     guests,
     mesh::Mesh,
     node::Node,
@@ -18,12 +19,17 @@ fn sleepers(mesh: &Mesh, tasks: usize, ms: u64) -> String {
 /// The same, on workers of this location only.
 fn sleepers_at(mesh: &Mesh, tasks: usize, ms: u64, location: &str) -> String {
     let cat = mesh.module(&format!("cat{ms}"), &guests::nap_cat(ms));
+    submit(mesh, tasks, &cat, location)
+}
+
+/// Submits a job of this module's, with tasks `t0` … that take `input 0` …
+fn submit(mesh: &Mesh, tasks: usize, module: &str, location: &str) -> String {
     let tasks: Vec<Value> = (0..tasks)
         .map(|n| json!({"label": format!("t{n}"), "stdin": {"text": format!("input {n}")}}))
         .collect();
     let placement = json!({"min_score": 0, "require_location": location, "prefer_location": ""});
     let request =
-        json!({"name": "sleepers", "module": {"path": cat}, "tasks": tasks, "placement": placement});
+        json!({"name": "sleepers", "module": {"path": module}, "tasks": tasks, "placement": placement});
     let job = mesh.client.post("/v1/jobs", &request);
     job["job"]["job"].as_str().expect("an id").to_owned()
 }
@@ -46,7 +52,7 @@ fn works_on(mesh: &Mesh, job: &str, nodes: usize) {
 /// Every task has ended once and well, with its own output.
 #[track_caller]
 fn all_well(mesh: &Mesh, job: &str, tasks: u64) -> Value {
-    let ended = mesh.client.job_ended(job, Duration::from_secs(90));
+    let ended = mesh.client.job_ended(job, LONGEST);
     assert_eq!(
         (ended["tasks"].as_u64(), ended["succeeded"].as_u64()),
         (Some(tasks), Some(tasks)),
@@ -109,10 +115,11 @@ fn a_killed_executor_costs_a_try_and_nothing_else() {
 #[test]
 fn held_leases_run_on_and_new_ones_wait_while_the_authority_is_away() {
     let mut mesh = Mesh::of(1);
-    // A lease that is held while the authority goes.
-    let held = sleepers(&mesh, 12, 1000);
+    // A lease that is held while the authority goes, for a dozen seconds.
+    let held = sleepers(&mesh, 12, 2000);
     works_on(&mesh, &held, 1);
     let before = mesh.client.job(&held).unwrap()["succeeded"].as_u64();
+    assert!(before < Some(12), "it is still at work");
     mesh.authority.kill();
     until("the client knows", SOON, || {
         (mesh.client.get("/v1/status", "status")?["mesh"]["authority_reachable"] == false).then_some(())
@@ -126,6 +133,7 @@ fn held_leases_run_on_and_new_ones_wait_while_the_authority_is_away() {
     mesh.client.job_until(&held, "goes on with its lease", SOON, |j| {
         j["succeeded"].as_u64() > before
     });
+    // paced: the authority is away for so long, and nothing new begins
     thread::sleep(Duration::from_secs(10).saturating_sub(away.elapsed()));
     let still = mesh.client.job(&waits).unwrap();
     assert_eq!(
@@ -145,6 +153,7 @@ fn an_authority_that_freezes_for_ten_seconds_is_waited_for() {
     works_on(&mesh, &held, 1);
     mesh.authority.signal(Signal::STOP);
     let waits = sleepers(&mesh, 2, 10);
+    // paced: it is frozen for so long
     thread::sleep(Duration::from_secs(10));
     mesh.authority.signal(Signal::CONT);
     all_well(&mesh, &held, 8);
@@ -175,6 +184,9 @@ fn count(mesh: &Mesh, job: &str, state: &str) -> usize {
     tasks.iter().filter(|t| t["state"] == state).count()
 }
 
+/// How long, in milliseconds, the tasks take that must still run when they are looked at.
+const STILL_AT_WORK: u64 = 30_000;
+
 #[test]
 fn a_killed_daemon_resumes_every_job_wherever_it_stood() {
     let mut mesh = Mesh::with(3, |node| match &*node.name {
@@ -189,13 +201,15 @@ fn a_killed_daemon_resumes_every_job_wherever_it_stood() {
     // Queued: who could run it is away.
     let queued = sleepers_at(&mesh, 4, 20, "moon");
     // Running, none of its tasks done: they hold half of the four slots for long.
-    let running = sleepers(&mesh, 2, 20_000);
+    let running = sleepers(&mesh, 2, STILL_AT_WORK);
     until("both long tasks run", SOON, || {
         (count(&mesh, &running, "running") == 2).then_some(())
     });
-    let half = sleepers(&mesh, 24, 400);
+    // Of those most are done, and the last two take long: their inputs have a digit more.
+    let naps = guests::nap_by_length(7, 400, STILL_AT_WORK);
+    let half = submit(&mesh, 12, &mesh.module("naps", &naps), "");
     mesh.client
-        .job_until(&half, "half of its tasks are done", SOON, |j| {
+        .job_until(&half, "most of its tasks are done", SOON, |j| {
             j["succeeded"].as_u64() >= Some(8)
         });
     let before = mesh.client.job(&half).unwrap();
@@ -211,7 +225,7 @@ fn a_killed_daemon_resumes_every_job_wherever_it_stood() {
         after["succeeded"].as_u64() >= before["succeeded"].as_u64(),
         "what was done is done: {before} {after}"
     );
-    for (job, tasks) in [(&done, 3), (&half, 24), (&running, 2)] {
+    for (job, tasks) in [(&done, 3), (&half, 12), (&running, 2)] {
         all_well(&mesh, job, tasks);
     }
     assert_eq!(count(&mesh, &queued, "queued"), 4, "nobody is there yet");
@@ -243,7 +257,7 @@ fn a_daemon_killed_while_it_is_told_its_job_knows_what_it_was_told() {
     mesh.client.kill();
     mesh.client.start();
     // The command that waits for it notices nothing but a pause.
-    going.end(Duration::from_secs(90)).ok();
+    going.end(LONGEST).ok();
     for n in 0..300 {
         assert_eq!(
             fs::read_to_string(out.join(format!("{n:03}"))).unwrap(),

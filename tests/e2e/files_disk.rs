@@ -15,8 +15,8 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// Bytes a second that make a transfer of some megabytes take a while.
-const SLOW: &str = "4M";
+/// Bytes a second at which a transfer is still under way whenever it is looked at, some seconds late too.
+const SLOW: &str = "1M";
 const SIZE: usize = 24 << 20;
 
 /// A small file system of its own.
@@ -57,12 +57,10 @@ impl Drop for Small {
     }
 }
 
-fn slow(node: Node) -> Node {
-    if node.name == "client" {
-        node.with("rate_in", SLOW)
-    } else {
-        node
-    }
+/// As fast as the client goes from now on, `off` for as fast as it can. By its settings, so that it can be changed.
+#[track_caller]
+fn rate(mesh: &Mesh, rate: &str) {
+    mesh.client.run(&["config", "set", "rate_in", rate]).ok();
 }
 
 fn number(view: &Value, field: &str) -> u64 {
@@ -85,7 +83,8 @@ fn full(view: &Value) -> bool {
 #[ignore = "needs root, mounts a tmpfs: cargo test -p hivenode --test e2e -- --ignored"]
 fn a_destination_that_fills_up_is_waited_for_and_nothing_is_fetched_twice() {
     let disk = Small::mount(64);
-    let mut mesh = Mesh::with(1, slow);
+    let mut mesh = Mesh::of(1);
+    rate(&mesh, SLOW);
     let file = mesh.file("big", noise(SIZE, 41));
     let ticket = share(&mesh.workers[0], &file);
     // Known to be too large: refused before a byte is written.
@@ -119,6 +118,7 @@ fn a_destination_that_fills_up_is_waited_for_and_nothing_is_fetched_twice() {
     assert_eq!(failed["error"]["code"], "store.disk_full", "{failed}");
     assert!(!dest.exists());
     disk.free();
+    rate(&mesh, "off");
     mesh.client.run(&["file", "resume", &id]).ok();
     let end = transfer_until(&mesh.client, &id, "done", |v| v["state"] == "done");
     assert!(fs::read(&dest).unwrap() == fs::read(&file).unwrap());
@@ -135,6 +135,7 @@ fn a_destination_that_fills_up_is_waited_for_and_nothing_is_fetched_twice() {
     }
     let ticket = share(&mesh.workers[0], &tree);
     let dest = disk.path("got-tree");
+    rate(&mesh, SLOW);
     let id = begin(&mesh.client, &ticket, &dest);
     transfer_until(&mesh.client, &id, "some are here", |v| {
         number(v, "done") > 2 << 20
@@ -143,6 +144,7 @@ fn a_destination_that_fills_up_is_waited_for_and_nothing_is_fetched_twice() {
     let waits = transfer_until(&mesh.client, &id, "they wait", full);
     assert!(number(&waits, "files_done") < 250, "{waits}");
     disk.free();
+    rate(&mesh, "off");
     let end = transfer_until(&mesh.client, &id, "done", |v| v["state"] == "done");
     assert_eq!(snapshot(&dest), snapshot(&tree));
     assert!(number(&end, "fetched") < 250 * 60_000 + (4 << 20), "{end}");
@@ -156,8 +158,9 @@ fn a_data_folder_that_fills_up_loses_nothing() {
         if node.name == "client" {
             node.dir = disk.path("client");
         }
-        slow(node)
+        node
     });
+    rate(&mesh, SLOW);
     let file = mesh.file("big", noise(SIZE, 51));
     let ticket = share(&mesh.workers[0], &file);
     // The bytes go elsewhere; what is known about them goes to the full disk.
@@ -175,6 +178,7 @@ fn a_data_folder_that_fills_up_loses_nothing() {
         assert_eq!(later["error"]["code"], "store.disk_full", "{later}");
     }
     disk.free();
+    rate(&mesh, "off");
     if later["state"] == "failed" {
         mesh.client.run(&["file", "resume", &id]).ok();
     }

@@ -132,9 +132,9 @@ fn old_versions_are_kept_on_request_and_once_is_once() {
 fn the_same_command_again_changes_how_it_is_done_and_empties_when_told() {
     let mesh = open_mesh(1);
     let dir = mesh.path("pages");
-    fs::create_dir_all(dir.join("below")).unwrap();
-    fs::write(dir.join("a"), "first").unwrap();
-    fs::write(dir.join("below/b"), "b").unwrap();
+    fs::create_dir_all(dir.join("all/below")).unwrap();
+    fs::write(dir.join("all/a"), "first").unwrap();
+    fs::write(dir.join("all/below/b"), "b").unwrap();
     let once = ["sync", text(&dir), "--to", "w1"];
     mesh.client.run(&once).ok();
     let there = mirror_at(&mesh, 0, "pages");
@@ -155,24 +155,23 @@ fn the_same_command_again_changes_how_it_is_done_and_empties_when_told() {
         (&shown[0]["watch"], &shown[0]["versions"]),
         (&true.into(), &2.into())
     );
-    fs::write(dir.join("a"), "second").unwrap();
+    fs::write(dir.join("all/a"), "second").unwrap();
     same(&dir, &there);
     appears(there.join(".hive-versions"));
-    // Emptied: nothing happens to the receiver until it is said to be meant.
-    fs::remove_file(dir.join("a")).unwrap();
-    fs::remove_dir_all(dir.join("below")).unwrap();
+    // Emptied, in one move, so that no half of it is ever seen: nothing happens to the receiver until it is said to be
+    // meant.
+    fs::rename(dir.join("all"), mesh.path("gone")).unwrap();
     until("it is blocked", SOON, || {
         let shown = mesh.client.get("/v1/syncs", "syncs")?;
         let why = shown[0]["detail"].as_str()?.contains("sync.source_emptied");
         (shown[0]["state"] == "blocked" && why).then_some(())
     });
     mesh.client.run(&watched).fails(1, "sync.blocked");
-    assert!(there.join("a").exists());
+    assert!(there.join("all/a").exists());
     let mut meant = watched.to_vec();
     meant.push("--allow-empty");
     mesh.client.run(&meant).ok();
-    gone(there.join("a"));
-    gone(there.join("below"));
+    gone(there.join("all"));
     // Once is once: what comes back and goes again is asked about again.
     fs::write(dir.join("c"), "c").unwrap();
     appears(there.join("c"));

@@ -91,6 +91,16 @@ pub fn nap_cat(ms: u64) -> String {
     ))
 }
 
+/// Takes its input, sleeps `ms`, or `long` when the input has more than this many bytes, and says it again.
+pub fn nap_by_length(bytes: u32, ms: u64, long: u64) -> String {
+    guest(&format!(
+        "(func (export \"_start\") (call $take)
+           (call $nap (select (i64.const {long}) (i64.const {ms})
+             (i32.gt_u (i32.load (i32.const 16)) (i32.const {bytes}))))
+           (call $put (i32.const 1) (i32.const 4096) (i32.load (i32.const 16))))"
+    ))
+}
+
 /// Says numbers of three digits, one a line, sleeping after each.
 pub fn count(lines: u32, ms: u64) -> String {
     let digit = |at: u32, by: u32| {

@@ -16,9 +16,9 @@ use std::{fs, path::PathBuf, time::Duration};
 /// Lines of the task whose log is followed, one each [`PACE`] milliseconds: it outlives what is done to the network.
 const LINES: u32 = 120;
 const PACE: u64 = 250;
-/// A transfer that takes about as long.
+/// A transfer that takes longer than anything that is done to the network, until it is let go.
 const SIZE: usize = 40 << 20;
-const RATE: &str = "2M";
+const RATE: &str = "512K";
 /// For a task of half a minute on a loaded machine.
 const LONG: Duration = Duration::from_secs(120);
 
@@ -40,6 +40,7 @@ impl Work {
         let task = task.trim().to_owned();
         let log = mesh.client.spawn(&["task", "logs", "-f", &task]);
         assert_eq!(log.line(SOON), "000");
+        rate(mesh, RATE);
         let bytes = noise(SIZE, 51);
         let file = mesh.file("big", &bytes);
         let dest = mesh.place("got");
@@ -75,6 +76,7 @@ impl Work {
     /// All of it ends well, the task in its first and only run.
     #[track_caller]
     fn ends_well(self, mesh: &NatMesh) {
+        rate(mesh, "off");
         let out = self.log.end(LONG).ok();
         let lines: String = (0..LINES).map(|n| format!("{n:03}\n")).collect();
         assert_eq!(out.text(), lines, "the log as it was written: {}", out.talk());
@@ -86,19 +88,17 @@ impl Work {
     }
 }
 
-fn slow(node: Node) -> Node {
-    if node.name == "client" {
-        node.with("rate_in", RATE)
-    } else {
-        node
-    }
+/// As fast as the client goes from now on, `off` for as fast as it can. By its settings, so that it can be changed.
+#[track_caller]
+fn rate(mesh: &NatMesh, rate: &str) {
+    mesh.client.run(&["config", "set", "rate_in", rate]).ok();
 }
 
 #[test]
 #[ignore = "needs root, iproute2 and nftables: cargo test -p hivenode --test e2e -- --ignored"]
 fn routers_that_reboot_cost_neither_transfer_nor_log_nor_lease() {
     let plan = Plan::pair_text(NatKind::PortRestricted, NatKind::PortRestricted);
-    let mesh = NatMesh::raise(&plan, slow);
+    let mesh = NatMesh::raise(&plan, |node| node);
     let work = Work::begin(&mesh);
     mesh.path_is("direct");
     for router in ["ra", "rb"] {
@@ -119,7 +119,7 @@ fn a_host_that_changes_networks_goes_on_with_its_work() {
         "{}router cell symmetric wan mobile 10.64.0.0/24\n",
         Plan::pair_text(NatKind::AddressRestricted, NatKind::PortRestricted)
     );
-    let mut mesh = NatMesh::raise(&plan, slow);
+    let mut mesh = NatMesh::raise(&plan, |node| node);
     let work = Work::begin(&mesh);
     mesh.path_is("direct");
     // From Wi-Fi to mobile: another cable, another router, another address, another kind of NAT.
@@ -133,7 +133,7 @@ fn a_host_that_changes_networks_goes_on_with_its_work() {
 #[ignore = "needs root, iproute2 and nftables: cargo test -p hivenode --test e2e -- --ignored"]
 fn a_direct_path_that_is_lost_falls_back_to_a_relay_and_comes_back() {
     let plan = Plan::pair_text(NatKind::PortRestricted, NatKind::PortRestricted);
-    let mesh = NatMesh::raise(&plan, slow);
+    let mesh = NatMesh::raise(&plan, |node| node);
     let work = Work::begin(&mesh);
     mesh.path_is("direct");
     // Nothing passes between the two any more; with everybody else it does.

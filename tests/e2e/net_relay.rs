@@ -60,14 +60,12 @@ fn a_task_runs_over_a_relay_that_is_named_everywhere() {
         status.contains("relay authority") && status.contains("relays authority"),
         "{status}"
     );
-    let carried = relay_until(&mesh.authority, "bytes carried", |r| {
-        r["circuits_opened"].as_u64() > Some(0) && r["bytes"].as_u64() > Some(1000)
+    // Of several circuits one may be about to close: the one that is used is meant.
+    let used = |c: &Value| c["from_name"].is_string() && c["bytes"].as_u64() > Some(0);
+    relay_until(&mesh.authority, "bytes carried", |r| {
+        let open = r["open"].as_array().is_some_and(|o| o.iter().any(used));
+        r["circuits_opened"].as_u64() > Some(0) && r["bytes"].as_u64() > Some(1000) && open
     });
-    let circuit = &carried["open"][0];
-    assert!(
-        circuit["from_name"].is_string() && circuit["bytes"].as_u64() > Some(0),
-        "{carried}"
-    );
     let text = metrics(&mesh.authority);
     for line in ["hivenode_relay_reservations 2", "hivenode_relay_bytes_total "] {
         assert!(text.lines().any(|l| l.starts_with(line)), "{line}\n{text}");
@@ -90,7 +88,7 @@ fn files_come_over_a_relay_and_say_so() {
     let shared = worker.json("file", &["file", "share", file.to_str().unwrap()]);
     // Slow enough to be looked at on its way.
     mesh.authority
-        .run(&["relay", "limits", "circuit_rate=1M", "--once"])
+        .run(&["relay", "limits", "circuit_rate=256K", "--once"])
         .ok();
     let dest = mesh.path("here");
     let pull = [
@@ -100,15 +98,14 @@ fn files_come_over_a_relay_and_say_so() {
         "-d",
     ];
     mesh.client.run(&pull).ok();
-    let seen = until_else(
+    until_else(
         SOON,
         || {
             let text = mesh.client.run(&["file", "status"]).text();
-            text.contains("relay authority").then_some(text)
+            (text.contains("relay authority") && text.contains("w1")).then_some(())
         },
         || mesh.client.run(&["file", "status"]).text(),
     );
-    assert!(seen.contains("w1"), "{seen}");
     mesh.authority
         .run(&["relay", "limits", "circuit_rate=off", "--once"])
         .ok();

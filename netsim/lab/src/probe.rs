@@ -17,12 +17,17 @@ use std::{
 const PORTS: [u16; 2] = [7001, 7002];
 /// The port the client sends from.
 const CLIENT_PORT: u16 = 4001;
+/// Tells the numbers of questions that are asked for control from the others.
+const CONTROL: u8 = 0x80;
 /// The last part of the server's second address.
 const SECOND: u32 = 200;
 /// An answer comes within this time on a machine's own wires, or never.
 const PATIENCE: Duration = Duration::from_millis(400);
 /// Tries of a question: the first packet may be lost while addresses are being resolved.
 const TRIES: usize = 3;
+/// Rounds of tries at the most of a question that must be answered unless nothing comes through at all: the machine
+/// may be busy with other things.
+const ROUNDS: usize = 5;
 
 /// To which ports a NAT maps one port of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,27 +164,51 @@ fn ask(socket: &UdpSocket, to: SocketAddrV4, question: [u8; 2]) -> io::Result<Op
     Ok(None)
 }
 
+/// Asks what must be answered by whoever can be reached at all.
+fn ask_long(socket: &UdpSocket, to: SocketAddrV4, question: [u8; 2]) -> io::Result<Option<SocketAddr>> {
+    for _ in 0..ROUNDS {
+        if let Some(seen) = ask(socket, to, question)? {
+            return Ok(Some(seen));
+        }
+    }
+    Ok(None)
+}
+
+/// Asks what is not answered by whoever filters. That nothing came counts only if an answer from here, asked for
+/// afterwards, is in time: otherwise the machine was too busy to tell.
+fn ask_judged(socket: &UdpSocket, to: SocketAddrV4, question: [u8; 2]) -> io::Result<bool> {
+    for _ in 0..ROUNDS {
+        if ask(socket, to, question)?.is_some() {
+            return Ok(true);
+        }
+        if ask(socket, to, [b'0', question[1] | CONTROL])?.is_some() {
+            break;
+        }
+    }
+    Ok(false)
+}
+
 /// Asks a server at these addresses what the NAT in between does.
 fn client([first, second]: [Ipv4Addr; 2]) -> io::Result<Behaviour> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, CLIENT_PORT))?;
     let at = |address, port: usize| SocketAddrV4::new(address, PORTS[port & 1]);
     // Filtering first, while nobody but one address and port was spoken to.
-    let Some(seen) = ask(&socket, at(first, 0), [b'0', 0])? else {
+    let Some(seen) = ask_long(&socket, at(first, 0), [b'0', 0])? else {
         return Ok(Behaviour {
             mapping: Mapping::Blocked,
             filtering: Filtering::Blocked,
         });
     };
-    let filtering = if ask(&socket, at(first, 0), [b'a', 1])?.is_some() {
+    let filtering = if ask_judged(&socket, at(first, 0), [b'a', 1])? {
         Filtering::EndpointIndependent
-    } else if ask(&socket, at(first, 0), [b'p', 2])?.is_some() {
+    } else if ask_judged(&socket, at(first, 0), [b'p', 2])? {
         Filtering::AddressDependent
     } else {
         Filtering::AddressAndPortDependent
     };
     let elsewhere = [
-        ask(&socket, at(first, 1), [b'0', 3])?,
-        ask(&socket, at(second, 0), [b'0', 4])?,
+        ask_long(&socket, at(first, 1), [b'0', 3])?,
+        ask_long(&socket, at(second, 0), [b'0', 4])?,
     ];
     let own = {
         // Not a packet is sent by this: it only chooses the address packets would have.
@@ -211,6 +240,9 @@ pub fn measure(lab: &Lab, host: &str, at: &str) -> Result<Behaviour, LabError> {
     lab.inside(host)?.enter(|| client([first, second]))
 }
 
+/// Times both hosts send: what is late on a busy machine is heard at a later one.
+const PUNCHES: usize = 10;
+
 /// Whether two hosts reach one another over UDP at the addresses at which the public host `at` sees them, when both
 /// send at the same time: what hole punching needs, without any program in between.
 ///
@@ -222,7 +254,7 @@ pub fn punch(lab: &Lab, one: &str, two: &str, at: &str) -> Result<bool, LabError
     let open = |host: &str, port| {
         lab.inside(host)?.enter(move || {
             let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
-            let seen = ask(&socket, SocketAddrV4::new(first, PORTS[0]), [b'0', 0])?;
+            let seen = ask_long(&socket, SocketAddrV4::new(first, PORTS[0]), [b'0', 0])?;
             Ok((socket, seen))
         })
     };
@@ -239,7 +271,7 @@ pub fn punch(lab: &Lab, one: &str, two: &str, at: &str) -> Result<bool, LabError
         let mut byte = [0; 64];
         socket.recv_from(&mut byte).is_ok_and(|(n, _)| n == 1)
     };
-    for _ in 0..TRIES {
+    for _ in 0..PUNCHES {
         // A router may refuse aloud; the other direction may do.
         let _ = (a.send_to(b"x", seen_b), b.send_to(b"x", seen_a));
         for socket in [&a, &b] {

@@ -38,7 +38,7 @@ pub struct Tally {
 }
 
 /// The counts as they are now.
-#[derive(Debug, Default, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stat {
     /// Peers that are connected and may do everything.
     pub peers: u64,

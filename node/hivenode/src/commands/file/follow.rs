@@ -8,6 +8,7 @@ use crate::{
 use hive_api::client::Client;
 use hive_runtime::port::{Kind, Refused, TransferDo, TransferView};
 use std::time::{Duration, Instant};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long one question waits for the end: how often bars move.
 const LOOK_MS: u64 = 250;
@@ -45,6 +46,22 @@ pub fn now(view: &TransferView) -> Now {
     }
 }
 
+/// Ctrl-C, heard from now on: before something is asked for that is to go on when this command ends.
+pub fn interrupts() -> Result<Signal, CliError> {
+    signal(SignalKind::interrupt())
+        .map_err(|e| CliError::internal("pull.signals", format!("cannot listen for signals: {e}")))
+}
+
+/// Says how to find again what goes on without this command.
+pub fn goes_on(session: &Session, view: &TransferView) {
+    let id = clean(&view.transfer);
+    session.out.say(&format!(
+        "the transfer {id} goes on in the daemon: {}\n  stop it: {}",
+        session.command(&format!("file status -w {id}")),
+        session.command(&format!("file cancel {id}")),
+    ));
+}
+
 /// Follows; `None` when interrupted. When nothing has come for as long as `patience`, for a reason that is not this
 /// node's own, the transfer is given up.
 pub async fn follow(
@@ -52,6 +69,7 @@ pub async fn follow(
     client: &Client,
     first: TransferView,
     patience: Option<Duration>,
+    stop: &mut Signal,
 ) -> Result<Option<TransferView>, CliError> {
     let title = format!("pull {}", first.name);
     let mut moving = Moving::new(&session.out, &title);
@@ -77,14 +95,9 @@ pub async fn follow(
         moving.set(&now(&view));
         view = tokio::select! {
             view = client.transfer(&view.transfer, LOOK_MS) => view?,
-            _ = tokio::signal::ctrl_c() => {
+            _ = stop.recv() => {
                 moving.finish();
-                let id = clean(&view.transfer);
-                session.out.say(&format!(
-                    "the transfer {id} goes on in the daemon: {}\n  stop it: {}",
-                    session.command(&format!("file status -w {id}")),
-                    session.command(&format!("file cancel {id}")),
-                ));
+                goes_on(session, &view);
                 return Ok(None);
             }
         };

@@ -7,6 +7,7 @@ mod pull;
 mod status;
 
 pub use follow::{ended, follow};
+use follow::{goes_on, interrupts};
 pub use pull::pull;
 
 use crate::{

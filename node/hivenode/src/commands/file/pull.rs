@@ -1,6 +1,6 @@
 //! `pull`: shared content to a path of this machine.
 
-use super::{ended, existing, follow, whole};
+use super::{ended, existing, follow, goes_on, interrupts, whole};
 use crate::{
     args::PullArgs,
     output::{CliError, Exit, clean},
@@ -9,7 +9,13 @@ use crate::{
 };
 use hive_protocol::{ids::BlobHash, share::FileTicket};
 use hive_runtime::port::{PullRequest, TransferView};
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// How long an answer that is on its way is waited for after Ctrl-C.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// The name content has by itself: a ticket tells it, a bare id has only its beginning.
 fn own_name(what: &str) -> Result<String, CliError> {
@@ -60,7 +66,19 @@ pub async fn pull(session: &Session, args: &PullArgs) -> Result<Exit, CliError> 
         priority: args.priority.map(|p| p.name().to_owned()),
     };
     let client = session.client()?;
-    let begun = client.file_pull(&request).await?;
+    let mut stop = interrupts()?;
+    let asked = client.file_pull(&request);
+    tokio::pin!(asked);
+    let begun = tokio::select! {
+        begun = &mut asked => begun?,
+        _ = stop.recv() => {
+            // It may have begun: then its name is on the way.
+            if let Ok(begun) = tokio::time::timeout(ANSWER, asked).await {
+                goes_on(session, &begun?);
+            }
+            return Ok(Exit::INTERRUPTED);
+        }
+    };
     if args.detach {
         if session.out.json {
             session.out.document("transfer", &begun)?;
@@ -69,7 +87,7 @@ pub async fn pull(session: &Session, args: &PullArgs) -> Result<Exit, CliError> 
         }
         return Ok(Exit::OK);
     }
-    let Some(view) = follow(session, &client, begun, Some(args.patience)).await? else {
+    let Some(view) = follow(session, &client, begun, Some(args.patience), &mut stop).await? else {
         return Ok(Exit::INTERRUPTED);
     };
     let exit = ended(&view)?;
