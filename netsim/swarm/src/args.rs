@@ -118,12 +118,15 @@ pub struct Gossip {
     /// Earlier nodes that each node dials.
     #[arg(long, default_value_t = 5)]
     pub degree: usize,
-    /// Milliseconds that bytes take from a node to the next one (TCP only). Without them all time is the processor's.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1000))]
+    /// Milliseconds that bytes take from a node to the next one (TCP only). With 0 all time is the processor's.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(..=1000))]
     pub delay: u64,
     /// Neighbours a node of ours passes messages on to; without it as many as a node has by default.
     #[arg(long)]
     pub neighbours: Option<usize>,
+    /// Of a hundred nodes of ours, so many take part but pass nothing on.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=90))]
+    pub silent: u64,
     #[arg(long)]
     pub kind: Option<Kind>,
     #[arg(long, default_value = "tcp")]

@@ -39,6 +39,7 @@ pub async fn serve(args: &Serve) -> Result<(), Fail> {
         serves: true,
         ear: None,
         neighbours: None,
+        silent: false,
     };
     let node = Node::start(args.kind, make).await?;
     say(&Up {
@@ -59,6 +60,7 @@ pub async fn crowd(args: &Crowd) -> Result<(), Fail> {
             serves: args.listening,
             ear: None,
             neighbours: None,
+            silent: false,
         };
         nodes.push(Node::start(args.kind, make).await?);
     }

@@ -70,6 +70,7 @@ impl World {
             serves: true,
             ear: Some(ear(&self.heard, self.next)),
             neighbours: None,
+            silent: false,
         };
         let node = Node::start(Kind::Hive, make).await?;
         for other in self.dice.some_below(self.living.len(), self.args.degree) {
@@ -134,6 +135,7 @@ pub async fn run(args: &args::Churn) -> Result<bool, Fail> {
         serves: true,
         delay: Duration::ZERO,
         neighbours: None,
+        silent: 0,
     };
     let mut dice = Dice::new(3);
     let heard = Heard::default();

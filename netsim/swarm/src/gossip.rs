@@ -137,8 +137,10 @@ async fn one(args: &args::Gossip, kind: Kind) -> Result<Outcome, Fail> {
         serves: false,
         delay: Duration::from_millis(args.delay),
         neighbours: args.neighbours,
+        silent: args.silent,
     };
-    let nodes = mesh::build(&plan, &mut dice, |_| Some(log.ear())).await?;
+    let honest: Vec<usize> = (0..args.nodes).filter(|n| !plan.is_silent(*n)).collect();
+    let nodes = mesh::build(&plan, &mut dice, |n| (!plan.is_silent(n)).then(|| log.ear())).await?;
     tokio::time::sleep(FORMING).await;
     let built = process::usage(std::process::id())?;
     let mut tick = tokio::time::interval(Duration::from_secs_f64(1.0 / args.rate));
@@ -152,7 +154,8 @@ async fn one(args: &args::Gossip, kind: Kind) -> Result<Outcome, Fail> {
         for (to, from) in bytes.iter_mut().zip((message as u64).to_le_bytes()) {
             *to = from;
         }
-        let author = nodes.get(dice.below(nodes.len())).ok_or("no nodes")?;
+        let author = honest.get(dice.below(honest.len())).and_then(|n| nodes.get(*n));
+        let author = author.ok_or("no nodes")?;
         let _ = published.set(Instant::now());
         if !author.publish(bytes).await? {
             eprintln!("swarmlab: message {message}: nobody to take it");
@@ -161,7 +164,7 @@ async fn one(args: &args::Gossip, kind: Kind) -> Result<Outcome, Fail> {
     tokio::time::sleep(LOST).await;
     let end = process::usage(std::process::id())?;
     let heard = std::mem::take(&mut *log.heard.lock().unwrap_or_else(PoisonError::into_inner));
-    let mut outcome = figures(args, heard);
+    let mut outcome = figures(args, honest.len(), heard);
     outcome.kind = kind.name();
     #[allow(clippy::cast_precision_loss)]
     {
@@ -171,7 +174,7 @@ async fn one(args: &args::Gossip, kind: Kind) -> Result<Outcome, Fail> {
     Ok(outcome)
 }
 
-fn figures(args: &args::Gossip, heard: Vec<Heard>) -> Outcome {
+fn figures(args: &args::Gossip, nodes: usize, heard: Vec<Heard>) -> Outcome {
     let counted: Vec<Heard> = heard.into_iter().filter(|h| h.message >= WARM_UP).collect();
     let ms = sorted(counted.iter().map(|h| h.ms).collect());
     let one_hop = sorted(counted.iter().filter(|h| h.one_hop).map(|h| h.ms).collect());
@@ -187,7 +190,7 @@ fn figures(args: &args::Gossip, heard: Vec<Heard>) -> Outcome {
         nodes: args.nodes,
         messages: args.messages,
         delivered: counted.len(),
-        due: args.messages * args.nodes.saturating_sub(1),
+        due: args.messages * nodes.saturating_sub(1),
         one_hop_ms,
         p50_ms: quantile(&ms, 0.5),
         p99_ms,

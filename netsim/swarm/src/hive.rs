@@ -125,7 +125,13 @@ impl Member {
         };
         let (net, events) = hive_net::spawn(config).await?;
         let tally = Arc::new(Tally::default());
-        tokio::spawn(hear(events, net.clone(), Arc::clone(&tally), make.ear));
+        tokio::spawn(hear(
+            events,
+            net.clone(),
+            Arc::clone(&tally),
+            make.ear,
+            make.silent,
+        ));
         for topic in Topic::ALL {
             net.subscribe(topic).await?;
         }
@@ -174,7 +180,12 @@ impl Member {
     }
 }
 
-async fn hear(mut events: NetEvents, net: NetHandle, tally: Arc<Tally>, ear: Option<Ear>) {
+async fn hear(mut events: NetEvents, net: NetHandle, tally: Arc<Tally>, ear: Option<Ear>, silent: bool) {
+    let judgement = if silent {
+        Judgement::Ignore
+    } else {
+        Judgement::Accept
+    };
     while let Some(event) = events.next().await {
         match event {
             NetEvent::Connected { .. } => Tally::add(&tally.peers),
@@ -183,7 +194,7 @@ async fn hear(mut events: NetEvents, net: NetHandle, tally: Arc<Tally>, ear: Opt
                 id, source, bytes, ..
             } => {
                 let from = id.from;
-                net.validated(id, Judgement::Accept).await;
+                net.validated(id, judgement).await;
                 if let Some(ear) = &ear {
                     ear(&bytes, from == source);
                 }

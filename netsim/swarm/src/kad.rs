@@ -51,6 +51,7 @@ pub async fn run(args: &args::Kad) -> Result<bool, Fail> {
         serves: true,
         delay: Duration::ZERO,
         neighbours: None,
+        silent: 0,
     };
     let mut dice = Dice::new(2);
     let nodes = mesh::build(&plan, &mut dice, |_| None).await?;

@@ -55,6 +55,15 @@ pub struct Plan {
     pub delay: Duration,
     /// Neighbours a node of ours passes messages on to, where it is not the default.
     pub neighbours: Option<usize>,
+    /// Of a hundred nodes, so many pass nothing on.
+    pub silent: u64,
+}
+
+impl Plan {
+    /// Whether the nth node passes nothing on: spread over the early ones, which are dialed most, and the late ones.
+    pub fn is_silent(&self, n: usize) -> bool {
+        self.kind == Kind::Hive && u64::try_from(n * 61 % 100).is_ok_and(|n| n < self.silent)
+    }
 }
 
 /// Builds a connected mesh: every node dials some of those before it.
@@ -72,6 +81,7 @@ pub async fn build(
             serves: plan.serves,
             ear: ear(n),
             neighbours: plan.neighbours,
+            silent: plan.is_silent(n),
         };
         nodes.push(Node::start(plan.kind, make).await?);
     }

@@ -26,6 +26,8 @@ pub struct Make {
     pub ear: Option<Ear>,
     /// Neighbours a node of ours passes gossip on to, where it is not the default.
     pub neighbours: Option<usize>,
+    /// Whether a node of ours passes no gossip on.
+    pub silent: bool,
 }
 
 /// Counts of one node.
