@@ -7,7 +7,7 @@ use libp2p::{
     Multiaddr, PeerId,
     core::{
         muxing::StreamMuxerBox,
-        transport::{Boxed, DialOpts, ListenerId, PortUse, Transport, TransportError, TransportEvent},
+        transport::{Boxed, DialOpts, ListenerId, Transport, TransportError, TransportEvent},
     },
     multiaddr::Protocol,
 };
@@ -75,22 +75,7 @@ impl Noted {
             Some(Protocol::Ip6(ip)) => self.sent.note(ip.into(), Instant::now()),
             _ => {}
         }
-        let again = opts.role.is_dialer()
-            && opts.port_use == PortUse::Reuse
-            && names::transport(&addr) == Some(crate::event::Transport::Tcp);
-        let first = self.inner.dial(addr.clone(), opts)?;
-        if !again {
-            return Ok(first);
-        }
-        let port_use = PortUse::New;
-        let second = self.inner.dial(addr, DialOpts { port_use, ..opts })?;
-        Ok(Box::pin(async move {
-            match first.await {
-                // Some socket of this machine has the listen port of another address to itself.
-                Err(e) if taken(&e) => second.await,
-                done => done,
-            }
-        }))
+        self.inner.dial(addr, opts)
     }
 }
 
@@ -129,36 +114,10 @@ impl Transport for Noted {
     }
 }
 
-/// Whether a dial failed because its port could not be bound, however deep that is said.
-fn taken(e: &io::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(e);
-    while let Some(e) = cause {
-        let io = e.downcast_ref::<io::Error>();
-        if io.is_some_and(|e| e.kind() == io::ErrorKind::AddrInUse) {
-            return true;
-        }
-        // An error of the system wrapped in another one of its kind shows only what is inside.
-        cause = match io.and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner),
-            None => e.source(),
-        };
-    }
-    false
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn a_port_that_is_taken_is_recognised_inside_of_other_errors() {
-        let inner = io::Error::from(io::ErrorKind::AddrInUse);
-        assert!(taken(&inner));
-        assert!(taken(&io::Error::other(io::Error::other(inner))));
-        assert!(!taken(&io::Error::other("no")));
-        assert!(!taken(&io::ErrorKind::ConnectionRefused.into()));
-    }
 
     #[test]
     fn an_address_is_a_stranger_again_after_ten_minutes_and_the_list_is_bounded() {

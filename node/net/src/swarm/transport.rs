@@ -1,5 +1,8 @@
 //! The swarm's transports: QUIC, TCP with TLS (Noise when the peer has no TLS) and Yamux, and circuits through relays.
 
+mod any_port;
+
+use self::any_port::AnyPort;
 use super::{behaviour::Behaviour, queue::Queue, security::Security};
 use crate::{
     config::{Config, Transports},
@@ -63,7 +66,7 @@ fn yamux_config() -> yamux::Config {
 }
 
 /// The settings of every TCP socket: no Nagle, so that a small frame leaves at once.
-pub(crate) fn tcp_config() -> tcp::Config {
+fn tcp_config() -> tcp::Config {
     tcp::Config::default().nodelay(true)
 }
 
@@ -100,7 +103,7 @@ pub(crate) fn keypair(config: &Config) -> Result<Keypair, NetError> {
 pub(crate) fn direct(used: Transports, key: &Keypair) -> Result<Base, NetError> {
     let security = Security::new(key)?;
     let tcp = used.tcp.then(|| {
-        tcp::tokio::Transport::new(tcp_config())
+        AnyPort::new()
             .map(|stream, _| prepared(stream))
             .upgrade(Version::V1Lazy)
             .authenticate(security)

@@ -41,6 +41,18 @@ async fn quic_is_preferred_when_both_answer() {
     assert_eq!(b.net.peers().await[0].transport, Transport::Quic);
 }
 
+/// A dial leaves from the port that is listened on. Where another program has that port at another address of this
+/// machine it leaves from another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dial_leaves_although_another_program_has_its_port_elsewhere() {
+    let a = member(50).await;
+    let b = member(51).await;
+    let port: u16 = b.tcp()[0].rsplit('/').next().unwrap().parse().unwrap();
+    let _others = std::net::TcpListener::bind(("127.0.0.9", port)).unwrap();
+    let admission = b.net.dial(a.id(), a.tcp()).await.unwrap();
+    assert_eq!(admission, Admission::Member);
+}
+
 /// Every TCP socket between the two nodes has Nagle's algorithm off, read from the sockets themselves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tcp_sockets_have_nodelay() {
