@@ -159,11 +159,19 @@ impl Doors {
         }
     }
 
-    /// Lets this peer in no more for a while.
+    /// Lets this peer in no more for a while, and seeks it no more: the hash table would dial it in its next query.
     pub(crate) fn ban(&mut self, peer: PeerId, now: Instant, time: Duration) {
         self.bans.retain(|_, until| *until > now);
         if self.bans.len() < MAX_BANS {
             self.bans.insert(peer, now + time);
+        }
+    }
+
+    /// Whether a peer may be connected, whoever dials.
+    fn welcome(&self, peer: &PeerId, now: Instant) -> Result<(), Refused> {
+        match self.bans.get(peer) {
+            Some(until) if *until > now => Err(Refused("shut out for a while")),
+            _ => Ok(()),
         }
     }
 
@@ -227,9 +235,7 @@ impl Doors {
             return Ok(());
         };
         self.hall(at).give_back(&block);
-        if self.bans.get(peer).is_some_and(|until| *until > now) {
-            return Err(Refused("shut out for a while"));
-        }
+        self.welcome(peer, now)?;
         if !self.inside.take(&block) {
             return Err(Refused("too many connections from there"));
         }
@@ -276,15 +282,30 @@ impl NetworkBehaviour for Doors {
             .map_err(ConnectionDenied::new)
     }
 
+    fn handle_pending_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: Option<PeerId>,
+        _: &[Multiaddr],
+        _: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        let sought = peer.map_or(Ok(()), |peer| self.welcome(&peer, Instant::now()));
+        sought.map(|()| Vec::new()).map_err(ConnectionDenied::new)
+    }
+
     fn handle_established_outbound_connection(
         &mut self,
         _: ConnectionId,
-        _: PeerId,
+        peer: PeerId,
         _: &Multiaddr,
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(dummy::ConnectionHandler)
+        // Dialed before it was shut out.
+        let entered = self.welcome(&peer, Instant::now());
+        entered
+            .map(|()| dummy::ConnectionHandler)
+            .map_err(ConnectionDenied::new)
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm) {
@@ -393,6 +414,7 @@ mod tests {
                 doors.enter(ConnectionId::new_unchecked(n), &peer, at).is_ok(),
                 good
             );
+            assert_eq!(doors.welcome(&peer, at).is_ok(), good, "nor is it dialed");
         }
     }
 

@@ -12,7 +12,7 @@ use libp2p::PeerId;
 use libp2p::gossipsub::{Event, IdentTopic, Message, MessageAcceptance, MessageId, PublishError, TopicHash};
 use std::time::{Duration, Instant};
 
-/// A member that floods the mesh is not let in for this time.
+/// A member that floods the mesh is neither let in nor sought for this time.
 const SHUT_OUT: Duration = Duration::from_secs(60);
 /// Gossip is ignored when this many events wait: the other half of the queue is for what must not be lost.
 const GOSSIP_ROOM: usize = EVENT_QUEUE / 2;
@@ -107,6 +107,10 @@ impl Node {
         match paced {
             Paced::Good => return Ok(()),
             Paced::TooMuch => {}
+            // An authority or a relay that floods is needed all the same; what is too much is dropped.
+            Paced::ShutOut if names::node_id(&from).is_some_and(|node| self.is_protected(&node)) => {
+                tracing::warn!(peer = %from, "floods the mesh, and is kept for what it does for others");
+            }
             Paced::ShutOut => {
                 tracing::info!(peer = %from, "floods the mesh: shut out for {} s", SHUT_OUT.as_secs());
                 self.swarm.behaviour_mut().doors.ban(from, now, SHUT_OUT);

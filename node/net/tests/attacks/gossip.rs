@@ -7,8 +7,9 @@ use crate::{
 };
 use hive_net::{Admission, Judgement, ListenAddrs, NetEvent, NetHandle, ProtocolPolicy, Topic};
 use hive_protocol::gossip::DEMAND;
+use prost::Message;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 
 /// Takes what a node hears: the author's first byte and what it said. Everything is good that does not begin with `bad`.
 pub fn ears(mut node: TestNode) -> (NetHandle, mpsc::Receiver<Vec<u8>>) {
@@ -50,51 +51,82 @@ async fn wait_for(out: &mut mpsc::Receiver<Vec<u8>>, what: &[u8]) {
     .await;
 }
 
+/// So long what is wrong is held against who has said it so that nothing of it is heard: a little of it is forgiven
+/// every second.
+const HELD_AGAINST: Duration = Duration::from_secs(2);
+/// As often it is tried to say everything within that time.
+const TRIES: u8 = 20;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_says_what_is_wrong_is_soon_not_heard_any_more() {
     let _beside = honest::beside_others().await;
-    let (victim, attacker) = pair(10).await;
+    for n in 0..TRIES {
+        let (taken, heard) = wrong_and_then_good(10 + 5 * n).await;
+        if taken < HELD_AGAINST {
+            assert!(heard.is_empty(), "graylisted, and still heard: {heard:?}");
+            return;
+        }
+    }
+    panic!("this machine is too slow to say anything within {HELD_AGAINST:?}");
+}
+
+/// How long it took to say what is wrong, and then what is good, until all of it had been looked at; and what was heard
+/// of it.
+async fn wrong_and_then_good(first: u8) -> (Duration, Vec<Vec<u8>>) {
+    let (victim, attacker) = pair(first).await;
     let id = victim.id();
-    let witness = member(14).await;
+    let witness = member(first + 4).await;
     witness.net.subscribe(Topic::Demand).await.unwrap();
     witness.dial(&victim).await;
     let (witness, mut seen) = ears(witness);
     let (net, mut out) = ears(victim);
+    let friend = member(first + 2).await;
+    friend.net.subscribe(Topic::Demand).await.unwrap();
+    friend.net.dial(id, net.listen_addrs()).await.unwrap();
+    until("the friend publishes", async || {
+        let said = friend.net.publish(Topic::Demand, b"good".to_vec()).await;
+        said.unwrap()
+    })
+    .await;
     let mut stream = raw::gossip(&attacker, &net).await;
     // What is good is heard, here and beyond: this is how the attacker would be heard later, too.
     let mut number = 1_000;
     until("what is good goes on", async || {
         number += 1;
-        let good = publish(vec![signed(11, number, b"good")]);
+        let good = publish(vec![signed(first + 1, number, b"goes on")]);
         raw::say(&mut stream, &good).await.unwrap();
-        seen.try_recv().is_ok_and(|words| words == b"good")
+        // Slower than an author may speak.
+        let goes_on = async { while seen.recv().await.unwrap() != b"goes on" {} };
+        timeout(Duration::from_millis(100), goes_on).await.is_ok()
     })
     .await;
-    wait_for(&mut out, b"good").await;
+    wait_for(&mut out, b"goes on").await;
     // In another's name: it is held against whoever brings it.
+    let mut words = Vec::new();
     for n in 2..5 {
-        let mut wrong = announcement(13, n, DEMAND, b"forged");
+        let mut wrong = announcement(first + 3, n, DEMAND, b"forged");
         wrong.bytes = b"other".to_vec();
-        raw::say(&mut stream, &publish(vec![on_demand(&wrong)]))
-            .await
-            .unwrap();
+        words.push(publish(vec![on_demand(&wrong)]));
     }
-    for n in 10..20 {
-        let good = signed(11, n, b"too late");
-        if raw::say(&mut stream, &publish(vec![good])).await.is_err() {
-            break;
-        }
-    }
-    // Another member is heard all the same, after all that the attacker has said.
-    let friend = member(12).await;
-    friend.net.subscribe(Topic::Demand).await.unwrap();
-    let addrs = net.listen_addrs();
-    friend.net.dial(id, addrs).await.unwrap();
-    until("the friend publishes", async || {
-        let said = friend.net.publish(Topic::Demand, b"friend".to_vec()).await;
-        said.unwrap()
+    words.extend((10..20).map(|n| publish(vec![signed(first + 1, n, b"too late")])));
+    let words: Vec<u8> = words
+        .iter()
+        .flat_map(Message::encode_length_delimited_to_vec)
+        .collect();
+    let began = Instant::now();
+    raw::say_bytes(&mut stream, &words).await.unwrap();
+    until("what is wrong was refused", async || {
+        net.counters().gossip_rejected == 3
     })
     .await;
+    // Another member is heard all the same, after all that the attacker has said.
+    assert!(
+        friend
+            .net
+            .publish(Topic::Demand, b"friend".to_vec())
+            .await
+            .unwrap()
+    );
     let mut heard = Vec::new();
     soon("the friend's message", async {
         loop {
@@ -102,18 +134,29 @@ async fn who_says_what_is_wrong_is_soon_not_heard_any_more() {
             if words == b"friend" {
                 return;
             }
-            if words != BEGUN && words != b"good" {
+            if words != BEGUN && words != b"good" && words != b"goes on" {
                 heard.push(words);
             }
         }
     })
     .await;
-    assert!(heard.is_empty(), "graylisted, and still heard: {heard:?}");
+    let taken = began.elapsed();
     assert_eq!(net.counters().gossip_rejected, 3);
     // The witness hears what comes after it, and has never met what is forged.
     wait_for(&mut seen, b"friend").await;
     assert_eq!(witness.counters().gossip_rejected, 0);
+    for node in [net, witness, attacker.net, friend.net] {
+        node.shutdown().await;
+    }
+    (taken, heard)
 }
+
+/// Messages of a flood, and how many are said at once.
+const FLOOD: u64 = 5000;
+const BATCH: u64 = 50;
+/// Messages of a friend, at least; at most as many as an author may say at once.
+const FRIENDS: usize = 20;
+const FRIENDS_MOST: usize = 200;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_messages_does_not_drown_what_others_say() {
@@ -134,29 +177,39 @@ async fn a_flood_of_messages_does_not_drown_what_others_say() {
     let mut pulse = Pulse::to(&friend, id).await;
     let before = net.counters();
 
+    // Signed before: while it signs, nobody floods.
+    let batches = (0..FLOOD).step_by(BATCH as usize).map(|first| {
+        let words = (first..first + BATCH).map(|n| signed(21, 1000 + n, b"flood"));
+        publish(words.collect()).encode_length_delimited_to_vec()
+    });
+    let batches: Vec<Vec<u8>> = batches.collect();
     let mut stream = raw::gossip(&attacker, &net).await;
     let flood = tokio::spawn(async move {
-        for batch in 0..100_u64 {
-            let words = (0..50).map(|n| signed(21, 1000 + batch * 50 + n, b"flood"));
-            if raw::say(&mut stream, &publish(words.collect())).await.is_err() {
+        for (n, batch) in batches.iter().enumerate() {
+            if let Err(e) = raw::say_bytes(&mut stream, batch).await {
+                println!("the flood ends after {n} of {} batches: {e}", batches.len());
                 break;
             }
         }
         stream
     });
-    let mut worst = Duration::ZERO;
-    for n in 0..20 {
-        let words = format!("friend {n}").into_bytes();
+    wait_for(&mut out, b"flood").await;
+    let mut times = Vec::new();
+    while times.len() < FRIENDS || (times.len() < FRIENDS_MOST && !flood.is_finished()) {
+        let words = format!("friend {}", times.len()).into_bytes();
         let began = Instant::now();
         assert!(friend.net.publish(Topic::Demand, words.clone()).await.unwrap());
         wait_for(&mut out, &words).await;
-        worst = worst.max(began.elapsed());
+        times.push(began.elapsed());
     }
     let trips = pulse.p99(50).await;
     let _stream = soon("the flood", flood).await.unwrap();
     let after = net.counters();
-    println!("through the flood: message {worst:?}, round trip p99 {trips:?}");
-    assert!(worst < Duration::from_secs(5), "{worst:?}");
+    times.sort();
+    // All but the worst: the machine may stand still once.
+    let (count, most) = (times.len(), times[times.len() - 2]);
+    println!("through the flood: {count} messages within {most:?}, round trip p99 {trips:?}");
+    assert!(most < Duration::from_secs(5), "{most:?}");
     assert!(trips < Duration::from_secs(2), "{trips:?}");
     // What was handed on of 5000 is what the rate allows, and honest messages were all among it.
     let heard = after.gossip_received - before.gossip_received;
@@ -178,6 +231,12 @@ async fn a_flood_of_messages_does_not_drown_what_others_say() {
     .await;
     let again = soon("an answer", attacker.net.dial(id, net.listen_addrs())).await;
     assert!(!matches!(again, Ok(Admission::Member)), "{again:?}");
+    // Nor is it sought: the hash table would.
+    let addrs = attacker.net.listen_addrs();
+    let sought = soon("an answer", net.dial(attacker.id(), addrs))
+        .await
+        .unwrap_err();
+    assert!(sought.to_string().contains("shut out"), "{sought}");
     assert!(
         net.peers()
             .await
@@ -239,7 +298,9 @@ async fn a_neighbour_that_never_reads_is_given_up_and_others_hear_everything() {
         let words = format!("here {n}").into_bytes();
         until("the author is heard", async || {
             let _ = net.publish(Topic::Demand, words.clone()).await;
-            heard.try_recv().is_ok_and(|w| w == words)
+            // Slower than an author may speak: what it may say at once is for the rounds.
+            let here = async { while heard.recv().await.unwrap() != words {} };
+            timeout(Duration::from_millis(100), here).await.is_ok()
         })
         .await;
     }
@@ -276,7 +337,10 @@ async fn a_neighbour_that_never_reads_is_given_up_and_others_hear_everything() {
         (0, 0)
     );
     assert!(grown < 128_000, "{grown} KiB");
-    assert!(hub_net.peers().await.iter().any(|p| p.node == deaf.id()));
+    until("it is connected, or again", async || {
+        hub_net.peers().await.iter().any(|p| p.node == deaf.id())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

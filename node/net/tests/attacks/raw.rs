@@ -144,7 +144,12 @@ pub const BEGUN: &[u8] = b"begun";
 pub async fn gossip(attacker: &TestNode, victim: &NetHandle) -> NetStream {
     let before = victim.counters().gossip_received;
     until("the attacker's gossip has begun", async || {
-        let _ = attacker.net.publish(Topic::Demand, BEGUN.to_vec()).await;
+        let said = attacker.net.publish(Topic::Demand, BEGUN.to_vec()).await;
+        said.unwrap_or(false)
+    })
+    .await;
+    // Said once: of two, the later might come after the other stream, and on one of its own.
+    until("the attacker was heard", async || {
         victim.counters().gossip_received > before
     })
     .await;
@@ -153,6 +158,15 @@ pub async fn gossip(attacker: &TestNode, victim: &NetHandle) -> NetStream {
 
 /// Says this; an error means that the victim has closed the stream.
 pub async fn say(stream: &mut NetStream, what: &impl prost::Message) -> std::io::Result<()> {
-    stream.write_all(&what.encode_length_delimited_to_vec()).await?;
-    stream.flush().await
+    say_bytes(stream, &what.encode_length_delimited_to_vec()).await
+}
+
+/// The same with what has been put into bytes before.
+pub async fn say_bytes(stream: &mut NetStream, what: &[u8]) -> std::io::Result<()> {
+    stream.write_all(what).await?;
+    stream.flush().await?;
+    // What sends the connection's packets has just been woken, and runs on this thread when this task lets it: one that
+    // only writes, and never has to wait, would keep everything to itself until its own node takes the peer for dead.
+    tokio::task::yield_now().await;
+    Ok(())
 }

@@ -203,6 +203,22 @@ pub async fn until(what: &str, mut ask: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// Tries at being quick.
+pub const TRIES: usize = 4;
+
+/// The quickest of some tries: what else the machine does adds to the time, nothing takes from it. The first that is
+/// within the limit ends it.
+pub async fn quickest(limit: Duration, mut once: impl AsyncFnMut(u8) -> Duration) -> Duration {
+    let mut best = Duration::MAX;
+    for n in 0..TRIES {
+        best = best.min(once(n as u8).await);
+        if best < limit {
+            break;
+        }
+    }
+    best
+}
+
 /// Fails when this takes longer than the deadline.
 pub async fn soon<T>(what: &str, doing: impl Future<Output = T>) -> T {
     match timeout(DEADLINE, doing).await {
