@@ -1,8 +1,11 @@
 //! Connections: both transports, duplicates, losses, limits.
 
-use crate::mesh::{DEADLINE, id, member, member_with, soon, until};
+use crate::mesh::{DEADLINE, id, member, member_with, quickest, soon, until};
 use hive_net::{Admission, ListenAddrs, NetError, NetEvent, Transport};
-use std::{os::fd::AsFd, time::Duration};
+use std::{
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn quic_and_tcp_both_carry_members() {
@@ -35,10 +38,23 @@ async fn quic_and_tcp_both_carry_members() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn quic_is_preferred_when_both_answer() {
-    let a = member(5).await;
-    let b = member(6).await;
-    assert_eq!(b.dial(&a).await, Admission::Member);
-    assert_eq!(b.net.peers().await[0].transport, Transport::Quic);
+    /// So much earlier QUIC is dialed on a network of one's own: where it takes longer, TCP may be first.
+    const AHEAD: Duration = Duration::from_millis(30);
+    const TRIES: usize = 30;
+    let mut carried = Vec::new();
+    while carried.len() < TRIES {
+        let (a, b) = (member(5).await, member(6).await);
+        let began = Instant::now();
+        assert_eq!(b.dial(&a).await, Admission::Member);
+        let took = began.elapsed();
+        carried.push((took, b.net.peers().await[0].transport));
+        if took < AHEAD {
+            assert_eq!(carried.last(), Some(&(took, Transport::Quic)), "{carried:?}");
+            return;
+        }
+    }
+    // A slow machine: in so many tries it was first all the same.
+    assert!(carried.iter().any(|c| c.1 == Transport::Quic), "{carried:?}");
 }
 
 /// A dial leaves from the port that is listened on. Where another program has that port at another address of this
@@ -114,25 +130,32 @@ async fn simultaneous_dials_leave_one_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_shuts_down_is_noticed_at_once() {
-    let mut a = member(20).await;
-    let b = member(21).await;
-    b.dial(&a).await;
-    a.wait_connected(b.id()).await;
-    let before = std::time::Instant::now();
-    b.net.shutdown().await;
-    a.wait(|e| match e {
-        NetEvent::Disconnected { node, member, .. } => {
-            assert_eq!(node, id(21));
-            assert!(member);
-            Some(())
-        }
-        _ => None,
+    // Without a word it would take ten.
+    const AT_ONCE: Duration = Duration::from_secs(3);
+    let noticed = quickest(AT_ONCE, async |_| {
+        let mut a = member(20).await;
+        let b = member(21).await;
+        b.dial(&a).await;
+        a.wait_connected(b.id()).await;
+        let before = Instant::now();
+        b.net.shutdown().await;
+        a.wait(|e| match e {
+            NetEvent::Disconnected { node, member, .. } => {
+                assert_eq!(node, id(21));
+                assert!(member);
+                Some(())
+            }
+            _ => None,
+        })
+        .await;
+        let noticed = before.elapsed();
+        assert!(a.net.peers().await.is_empty());
+        let stopped = b.net.dial(a.id(), Vec::new()).await.unwrap_err();
+        assert_eq!(stopped.code(), "net.stopped");
+        noticed
     })
     .await;
-    assert!(before.elapsed() < Duration::from_secs(3));
-    assert!(a.net.peers().await.is_empty());
-    let stopped = b.net.dial(a.id(), Vec::new()).await.unwrap_err();
-    assert_eq!(stopped.code(), "net.stopped");
+    assert!(noticed < AT_ONCE, "{noticed:?}");
 }
 
 /// A machine that is switched off says nothing: its silence must be enough, on both transports.
@@ -230,5 +253,5 @@ async fn connections_over_the_limit_are_refused() {
     // The connection ends under the first exchange: either that is noticed first, or the end itself.
     assert_ne!(refused.await.unwrap().ok(), Some(Admission::Member));
     assert_eq!(a.net.peers().await.len(), 2);
-    assert!(a.net.counters().inbound_failed > 0);
+    until("it is counted", async || a.net.counters().inbound_failed > 0).await;
 }
