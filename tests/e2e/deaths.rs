@@ -185,7 +185,7 @@ fn count(mesh: &Mesh, job: &str, state: &str) -> usize {
 }
 
 /// How long, in milliseconds, the tasks take that must still run when they are looked at.
-const STILL_AT_WORK: u64 = 30_000;
+const STILL_AT_WORK: u64 = 20_000;
 
 #[test]
 fn a_killed_daemon_resumes_every_job_wherever_it_stood() {
@@ -200,11 +200,6 @@ fn a_killed_daemon_resumes_every_job_wherever_it_stood() {
     mesh.client.job_ended(&done, SOON);
     // Queued: who could run it is away.
     let queued = sleepers_at(&mesh, 4, 20, "moon");
-    // Running, none of its tasks done: they hold half of the four slots for long.
-    let running = sleepers(&mesh, 2, STILL_AT_WORK);
-    until("both long tasks run", SOON, || {
-        (count(&mesh, &running, "running") == 2).then_some(())
-    });
     // Of those most are done, and the last two take long: their inputs have a digit more.
     let naps = guests::nap_by_length(7, 400, STILL_AT_WORK);
     let half = submit(&mesh, 12, &mesh.module("naps", &naps), "");
@@ -212,6 +207,11 @@ fn a_killed_daemon_resumes_every_job_wherever_it_stood() {
         .job_until(&half, "most of its tasks are done", SOON, |j| {
             j["succeeded"].as_u64() >= Some(8)
         });
+    // Running, none of its tasks done: they get the other half of the four slots.
+    let running = sleepers(&mesh, 2, STILL_AT_WORK);
+    until("both long tasks run", SOON, || {
+        (count(&mesh, &running, "running") == 2).then_some(())
+    });
     let before = mesh.client.job(&half).unwrap();
     assert_eq!(before["ended"], 0, "{before}");
     assert_eq!(count(&mesh, &running, "running"), 2, "they still run");

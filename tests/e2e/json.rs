@@ -15,9 +15,9 @@ fn every_listing_is_one_versioned_document() {
     let task = mesh.client.json("task", &["task", "submit", &noop]);
     let (task, job) = (task["task"].as_str().unwrap(), task["job"].as_str().unwrap());
     mesh.client.run(&["task", "wait", task]).ok();
+    mesh.client.status();
     for (name, args) in [
-        ("status", &["status"][..]),
-        ("mesh", &["mesh", "show"]),
+        ("mesh", &["mesh", "show"][..]),
         ("nodes", &["node", "ls"]),
         ("node", &["node", "show", "w1"]),
         ("jobs", &["job", "ls"]),

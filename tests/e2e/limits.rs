@@ -12,7 +12,7 @@ fn fails(text: &str, flags: &[&str], code: &str) {
     mesh.client.run(&submit).fails(125, code);
     let noop = mesh.module("noop", guests::NOOP);
     mesh.client.run(&["task", "submit", &noop, "--wait"]).ok();
-    let status = mesh.workers[0].json("status", &["status"]);
+    let status = mesh.workers[0].status();
     assert_eq!(status["running"], 0);
     mesh.settled();
 }

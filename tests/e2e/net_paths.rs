@@ -51,7 +51,7 @@ fn the_way_to_every_peer_is_shown_everywhere() {
         "{path}"
     );
 
-    let status = client.json("status", &["status"]);
+    let status = client.status();
     let named = |p: &&Value| p["name"] == "authority";
     let row = status["peers"]
         .as_array()
@@ -207,7 +207,7 @@ fn only_the_transport_allowed_is_used() {
         });
         let path = path_is(&mesh.client, "authority", "direct");
         assert_eq!(path["transport"], allowed, "{path}");
-        let status = mesh.client.json("status", &["status"]);
+        let status = mesh.client.status();
         let listen: Vec<&str> = status["listen"]
             .as_array()
             .unwrap()

@@ -192,7 +192,7 @@ fn a_relay_of_its_own_joins_with_a_ticket_for_relays() {
     relay_node
         .run(&["up", "--role", "relay", ticket["ticket"].as_str().unwrap()])
         .ok();
-    let status = relay_node.json("status", &["status"]);
+    let status = relay_node.status();
     assert!(
         status["roles"].as_array().unwrap().contains(&"relay".into()),
         "{status}"

@@ -203,6 +203,19 @@ impl Node {
         self.run(&all).ok().document(name)
     }
 
+    /// What `status` says once nothing is wrong: it ends with 1 while something is, and an authority may fall silent for
+    /// a moment on a starved machine.
+    #[track_caller]
+    pub fn status(&self) -> Value {
+        let last = RefCell::new(String::new());
+        let look = || {
+            let out = self.run(&["--json", "status"]);
+            last.replace(out.text());
+            (out.code == 0).then(|| out.document("status"))
+        };
+        until_else(SOON, look, || format!("{} is well: {}", self.name, last.borrow()))
+    }
+
     /// Its API's socket.
     pub fn socket(&self) -> PathBuf {
         self.dir.join("api.sock")

@@ -20,7 +20,7 @@ impl Stranger {
     #[track_caller]
     fn refused(&self, ticket: &str, exit: i32, code: &str) -> String {
         let said = self.node.run(&["up", ticket]).fails(exit, code);
-        assert_eq!(self.node.json("status", &["status"])["state"], "unjoined");
+        assert_eq!(self.node.status()["state"], "unjoined");
         said.talk()
     }
 }
@@ -91,7 +91,7 @@ fn a_ticket_of_another_mesh_is_refused_on_both_sides() {
         "{}",
         said.talk()
     );
-    assert_eq!(mesh.workers[0].json("status", &["status"])["mesh"]["name"], "lab");
+    assert_eq!(mesh.workers[0].status()["mesh"]["name"], "lab");
     other.run(&["mesh", "create", "third"]).fails(1, "mesh.member");
 
     // A ticket that leads to this authority and names another network.
