@@ -121,6 +121,8 @@ counters! {
     bulk_refused,
     /// Bulk streams ended because their node was no connected member any more.
     bulk_ended,
+    /// Bulk streams ended because the way they went carried nothing any more.
+    bulk_given_up,
     /// Bytes received on direct bulk streams.
     bulk_bytes_in_direct,
     /// Bytes sent on direct bulk streams.

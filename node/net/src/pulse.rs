@@ -20,7 +20,8 @@ fn epoch() -> Instant {
     *EPOCH.get_or_init(Instant::now)
 }
 
-fn millis(now: Instant) -> u64 {
+/// A time as it is kept here: milliseconds since the first use in this process, plus one.
+pub(crate) fn millis(now: Instant) -> u64 {
     let since = now.saturating_duration_since(epoch());
     u64::try_from(since.as_millis())
         .unwrap_or(u64::MAX)
@@ -64,7 +65,8 @@ impl Pulse {
     }
 }
 
-fn ago(at: u64, now: Instant) -> Duration {
+/// How long ago a time kept here was.
+pub(crate) fn ago(at: u64, now: Instant) -> Duration {
     Duration::from_millis(millis(now).saturating_sub(at))
 }
 

@@ -207,6 +207,11 @@ impl StreamCount {
         self.0.cut.cut();
     }
 
+    /// The relay that the connection goes through, if it does.
+    pub(crate) fn via(&self) -> Option<NodeId> {
+        self.0.via
+    }
+
     /// Whether the connection still carries anything.
     pub(crate) fn pulse(&self) -> &Pulse {
         &self.0.pulse

@@ -177,7 +177,7 @@ pub(super) async fn welcome(
         Ok(place) => place,
         Err(why) => return turn_away(&mut io, node, why).await,
     };
-    let Some(link) = shared.bulk.links.enter(node) else {
+    let Some(link) = shared.bulk.links.watch(node, via) else {
         return turn_away(&mut io, node, Turned::BacklogFull).await;
     };
     frame::write(&mut io, &BulkReply::Welcome).await?;

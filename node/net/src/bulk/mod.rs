@@ -11,6 +11,7 @@ pub(crate) mod answer;
 pub(crate) mod desk;
 mod door;
 mod failures;
+pub(crate) mod flow;
 mod inbound;
 pub(crate) mod links;
 mod meet;
@@ -126,10 +127,11 @@ impl Bulk {
         nodes
     }
 
-    /// The nodes whose mesh connections are in use though no stream of the mesh says so: those with bulk streams, and those
-    /// that are reachable through this node.
+    /// The nodes whose mesh connections are in use though no stream of the mesh says so: those with bulk streams, those that
+    /// relay them, and those that are reachable through this node.
     pub(crate) fn kept(&self) -> BTreeSet<NodeId> {
         let mut kept = self.nodes();
+        kept.extend(self.links.hops());
         if let Some(relay) = self.relay() {
             kept.extend(relay.reserved());
         }

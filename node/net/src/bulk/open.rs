@@ -151,7 +151,7 @@ impl NetHandle {
             BulkReply::Welcome => {}
             other => return Err(Failure::Refused(other)),
         }
-        let link = self.shared.bulk.links.enter(node).ok_or(Failure::Full)?;
+        let link = self.shared.bulk.links.watch(node, via).ok_or(Failure::Full)?;
         Ok(BulkStream::direct(io.into(), node, protocol, link, &self.shared)?.through(via))
     }
 }

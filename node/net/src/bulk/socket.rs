@@ -12,7 +12,7 @@ const IDLE: Duration = Duration::from_secs(10);
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// so often: a peer that has vanished is noticed after 20 s. There is no limit on how long sent bytes may stay
 /// unacknowledged, because the kernel counts a reader that pauses like one that has vanished; when bytes are under
-/// way the loss is noticed by the mesh connection, 10 s after which the stream ends.
+/// way the loss is noticed by the mesh, mostly sooner than this (flow.rs).
 const ASKED: u32 = 2;
 /// Read from the socket at once: TLS records alone would be read in pieces of 4 to 18 KiB, each a system call.
 const READ: usize = 128 << 10;

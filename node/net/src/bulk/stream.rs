@@ -1,6 +1,6 @@
 //! One bulk stream, whichever way it goes.
 
-use super::{links::Link, socket::Socket};
+use super::{flow::Side, links::Link, socket::Socket};
 use crate::{handle::Shared, registry::Quota, stream::NetStream};
 use hive_protocol::ids::NodeId;
 use std::{
@@ -74,8 +74,8 @@ impl Io {
 }
 
 /// A stream for many bytes, both ways, in order, with back-pressure. Dropping it ends it; `shutdown` ends the
-/// writing side only. It breaks with [`io::ErrorKind::ConnectionAborted`] when the peer is a member no longer or
-/// this network shuts down. Write in pieces of 64 KiB or more where you can, read into buffers of that size, and
+/// writing side only. It breaks with [`io::ErrorKind::ConnectionAborted`] when the peer is a member no longer, the
+/// way it goes carries nothing any more, or this network shuts down. Write in pieces of 64 KiB or more where you can, read into buffers of that size, and
 /// flush before you wait for an answer: what is written may stay in a buffer until then.
 pub struct BulkStream {
     io: Io,
@@ -199,7 +199,13 @@ impl BulkStream {
         if self.link.ended() {
             return Poll::Ready(Err(ended()));
         }
-        match step(&mut self.io, cx) {
+        let step = step(&mut self.io, cx);
+        if step.is_pending() {
+            self.link.waits(Side::Writing);
+        } else {
+            self.link.moved(Side::Writing, false);
+        }
+        match step {
             Poll::Pending if self.link.writer_waits(cx.waker()) => Poll::Ready(Err(ended())),
             Poll::Ready(Err(_)) if self.link.ended() => Poll::Ready(Err(ended())),
             other => other,
@@ -215,7 +221,7 @@ pub type BulkWriter = tokio::io::WriteHalf<BulkStream>;
 fn ended() -> io::Error {
     io::Error::new(
         io::ErrorKind::ConnectionAborted,
-        "the stream was ended: its peer is not a connected member any more, or this network shuts down",
+        "the stream was ended: its peer is not a connected member any more, its way is dead, or this network shuts down",
     )
 }
 
@@ -233,7 +239,13 @@ impl AsyncRead for BulkStream {
             return Poll::Ready(Err(ended()));
         }
         let before = buf.filled().len();
-        match this.io.read(cx, buf) {
+        let step = this.io.read(cx, buf);
+        if step.is_pending() {
+            this.link.waits(Side::Reading);
+        } else {
+            this.link.moved(Side::Reading, buf.filled().len() > before);
+        }
+        match step {
             Poll::Pending if this.link.reader_waits(cx.waker()) => Poll::Ready(Err(ended())),
             // A socket shut down from outside looks like an end, or like an error of its own.
             Poll::Ready(_) if this.link.ended() => Poll::Ready(Err(ended())),

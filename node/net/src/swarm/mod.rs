@@ -111,6 +111,8 @@ pub(crate) struct Node {
     pace: pace::Pace,
     announcer: announced::Announcer,
     unseen: on_bulk::Unseen,
+    /// Where bulk streams lead without a direct connection of the mesh, and since when; bounded by their number.
+    strayed: on_bulk::Unseen,
     /// Relays through which this node is or wants to be reachable; bounded in on_relay.rs.
     relays: on_relay::Relays,
     /// What is seen of this node from outside; bounded in on_reach.rs.
@@ -181,6 +183,7 @@ pub async fn spawn(config: Config) -> Result<(NetHandle, NetEvents), NetError> {
         pace: pace::Pace::default(),
         announcer: announced::Announcer::new(config.secret.clone(), config.network)?,
         unseen: on_bulk::Unseen::new(),
+        strayed: on_bulk::Unseen::new(),
         relays: on_relay::Relays::default(),
         reaching: on_reach::Reaching::default(),
         ports,

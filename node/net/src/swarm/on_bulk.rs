@@ -1,10 +1,22 @@
-//! Bulk streams live as long as their node is a connected member, with a short grace for a lost connection.
+//! Bulk streams live as long as their node is a connected member, with a short grace for a lost connection, and as long
+//! as the way they go carries anything: where somebody waits on one in vain the mesh's connections on the same way are
+//! asked for a sign of life, and when those are given up, so is the stream.
 
-use super::Node;
-use crate::names;
+use super::{
+    Node,
+    table::{Connection, Peer},
+};
+use crate::{
+    bulk::{
+        flow::{self, Judgement},
+        links::Way,
+    },
+    event::Transport,
+    names,
+};
 use hive_protocol::ids::NodeId;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
@@ -15,7 +27,78 @@ const MESH_LOST: Duration = Duration::from_secs(10);
 /// Nodes with bulk streams and without a mesh connection, and since when; bounded by the number of bulk streams.
 pub(super) type Unseen = BTreeMap<NodeId, Instant>;
 
+/// Ways on which somebody waits for a bulk stream in vain.
+#[derive(Debug, Default)]
+pub(super) struct Quiet(BTreeSet<Way>);
+
+impl Quiet {
+    /// Whether a connection goes one of them, or to a relay that stands on one, and is silent itself.
+    pub(super) fn concerns(&self, peer: &Peer, on: &Connection, late: Duration, now: Instant) -> bool {
+        on.streams.pulse().silence(now) >= flow::quiet() + late
+            && self.0.iter().any(|way| goes(peer.node, on, way))
+    }
+}
+
+/// Whether a connection to a node goes this way, or part of it.
+fn goes(node: NodeId, on: &Connection, way: &Way) -> bool {
+    if on.transport == Transport::Relay {
+        way.node == node && way.via.is_some() && way.via == on.streams.via()
+    } else {
+        way.hop() == node
+    }
+}
+
 impl Node {
+    /// Ends the bulk streams whose way carries nothing any more; says which ways are to be asked.
+    pub(super) fn feel_bulk(&mut self, now: Instant, late: Duration) -> Quiet {
+        let links = &self.shared.bulk.links;
+        let hops = links.hops();
+        let direct = |hop: &NodeId| {
+            let peer = names::peer_id(*hop).ok().and_then(|peer| self.table.get(&peer));
+            peer.is_some_and(Peer::is_direct)
+        };
+        let away: BTreeSet<_> = hops.into_iter().filter(|hop| !direct(hop)).collect();
+        self.strayed.retain(|hop, _| away.contains(hop));
+        for hop in away {
+            self.strayed.entry(hop).or_insert(now);
+        }
+        let mut quiet = Quiet::default();
+        if self.lag.is_too_much() {
+            return quiet;
+        }
+        let ended = links.judge(now, |way, seen| {
+            let since = self.strayed.get(&way.hop());
+            let away = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(*since));
+            let judged = flow::judge(seen, away, late);
+            match judged {
+                Judgement::End => tracing::debug!(?way, ?seen, ?away, "a bulk stream's way is dead: ended"),
+                Judgement::Ask => {
+                    quiet.0.insert(way);
+                }
+                Judgement::Leave => {}
+            }
+            judged == Judgement::End
+        });
+        let counter = &self.shared.tally.bulk_given_up;
+        counter.fetch_add(ended as u64, Ordering::Relaxed);
+        quiet
+    }
+
+    /// A connection is given up for dead: bulk streams that go the same way are in doubt, unless another one, which has
+    /// stood for as long, was heard when this one was not.
+    pub(super) fn doubt_bulk(&self, peer: &Peer, dead: &Connection, now: Instant) {
+        let silence = dead.streams.pulse().silence(now);
+        let heard = |c: &Connection| {
+            let stood = now.saturating_duration_since(c.since) > silence;
+            stood && !c.suspect && c.streams.pulse().silence(now) < silence
+        };
+        let links = &self.shared.bulk.links;
+        links.doubt(now, |way| {
+            let mut others = peer.connections.iter().filter(|c| c.id != dead.id);
+            goes(peer.node, dead, way) && !others.any(|c| goes(peer.node, c, way) && heard(c))
+        });
+    }
+
     /// Ends the bulk streams of a node.
     pub(super) fn end_bulk(&mut self, node: NodeId) {
         let ended = self.shared.bulk.end(node);

@@ -59,6 +59,7 @@ impl Node {
     pub(super) fn feel(&mut self, now: Instant) {
         self.lag.round(now, FEEL_EVERY);
         let late = self.lag.patience();
+        let quiet = self.feel_bulk(now, late);
         let mut due = Vec::new();
         let mut running = 0;
         for (id, peer) in self.table.iter() {
@@ -74,7 +75,10 @@ impl Node {
                 if c.streams.get() > MAX_STREAMS {
                     continue;
                 }
-                if pulse.waiting(now) >= ANSWER_DUE + late || pulse.silence(now) >= silence + late {
+                if pulse.waiting(now) >= ANSWER_DUE + late
+                    || pulse.silence(now) >= silence + late
+                    || quiet.concerns(peer, c, late, now)
+                {
                     due.push((*id, c.id));
                 }
             }
@@ -234,6 +238,11 @@ impl Node {
     }
 
     fn give_up(&mut self, peer: PeerId, connection: ConnectionId) {
+        if let Some(known) = self.table.get(&peer)
+            && let Some(dead) = known.connections.iter().find(|c| c.id == connection)
+        {
+            self.doubt_bulk(known, dead, Instant::now());
+        }
         let Some(on) = self.table.get_mut(&peer).and_then(|p| p.connection(connection)) else {
             return;
         };

@@ -3,6 +3,7 @@
 
 mod bulk;
 mod bulk_doors;
+mod bulk_silent;
 mod bulk_vanish;
 mod bulk_ways;
 mod circuits;
