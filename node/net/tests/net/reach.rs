@@ -4,6 +4,7 @@ use crate::mesh::{TestNode, member, member_with, nobodys_port, secret, soon, unt
 use hive_net::{Config, ListenAddrs, NetEvent, Tester, Transport, Transports};
 use hive_protocol::ids::NodeId;
 use prost::Message;
+use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn at(ip: &'static str) -> impl FnOnce(&mut Config) {
@@ -143,20 +144,28 @@ async fn tests_asked_for_are_told_by_events() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_asker_cannot_have_more_than_its_tests() {
+    const EACH_MINUTE: u64 = 12;
+    const REFUSED: u32 = 6;
     let (server, node) = (member(180).await, member(181).await);
     node.dial(&server).await;
     let addr = node.tcp().remove(0);
-    let mut refused = 0;
-    for _ in 0..20 {
+    let began = Instant::now();
+    let (mut made, mut refused) = (0, 0);
+    // A machine on which a test takes long is given those of the next minute as well.
+    while refused < REFUSED {
         match node.net.test(server.id(), addr.clone(), Tester::Server).await {
-            Ok(report) => assert!(report.reached, "{report:?}"),
+            Ok(report) => {
+                assert!(report.reached, "{report:?}");
+                made += 1;
+            }
             Err(e) => {
                 assert_eq!(e.code(), "net.not_tested");
                 refused += 1;
             }
         }
+        let minutes = 1 + began.elapsed().as_secs() / 60;
+        assert!(made <= EACH_MINUTE * minutes, "{made} in the {minutes}th minute");
     }
-    assert!(refused >= 6, "{refused} of 20 refused");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
