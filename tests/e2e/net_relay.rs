@@ -166,6 +166,27 @@ fn a_relay_is_limited_drained_and_taken_up_again() {
     let served = relay_node.json("relay", &["relay", "resume"]);
     assert_eq!(served["state"], "serving", "{served}");
     relay_until(relay_node, "reservations come back", |r| r["reservations"] == 2);
+    // Relaying by itself has bounds where its owner has set none; relaying on purpose has only those that are set.
+    let auto = relay_node.json("relay", &["relay", "auto"]);
+    let limit = |view: &Value, name: &str| view["limits"][name].as_u64().unwrap();
+    assert!(
+        limit(&auto, "total_day") > 0 && limit(&auto, "peer_day") > 0,
+        "{auto}"
+    );
+    assert_eq!(
+        (limit(&auto, "total_rate"), limit(&auto, "circuits")),
+        (5 << 20, 50)
+    );
+    assert_eq!(
+        auto["set"],
+        serde_json::json!(["circuits", "total_rate"]),
+        "{auto}"
+    );
+    let asked = relay_node.json("relay", &["relay", "on"]);
+    assert_eq!(
+        (limit(&asked, "total_day"), limit(&asked, "total_rate")),
+        (0, 5 << 20)
+    );
     // Off and on again without a restart.
     let off = relay_node.json("relay", &["relay", "off"]);
     assert_eq!(

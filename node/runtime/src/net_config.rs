@@ -85,7 +85,45 @@ macro_rules! limits {
             $($(#[doc = $doc])* pub $name: u64,)*
         }
 
+        /// What the owner has set of a relay's limits. The rest follows from why the node relays: [`RelayLimits::given`].
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct OwnLimits {
+            $($(#[doc = $doc])* pub $name: Option<u64>,)*
+        }
+
+        impl OwnLimits {
+            /// Sets a limit; false when there is none of that name.
+            pub fn set(&mut self, name: &str, value: u64) -> bool {
+                match name {
+                    $(stringify!($name) => self.$name = Some(value),)*
+                    _ => return false,
+                }
+                true
+            }
+
+            /// The names of those that are set.
+            #[must_use]
+            pub fn names(&self) -> Vec<&'static str> {
+                let all = [$((stringify!($name), self.$name.is_some())),*];
+                all.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect()
+            }
+        }
+
         impl RelayLimits {
+            /// What a node gives: what its owner has set, and of the rest without bounds only where the owner has made
+            /// it a relay. A node that relays because it happens to be reachable does so within bounds for a home line.
+            #[must_use]
+            pub fn given(mode: RelayMode, own: &OwnLimits) -> Self {
+                let rest = match mode {
+                    RelayMode::On => Self::default(),
+                    RelayMode::Auto | RelayMode::Off => Self::from(hive_net::RelayLimits::home()),
+                };
+                Self {
+                    $($name: own.$name.unwrap_or(rest.$name),)*
+                }
+            }
+
             /// Every limit: name, unit, what it says.
             pub const ALL: &'static [(&'static str, Unit, &'static str)] =
                 &[$((stringify!($name), Unit::$unit, concat!($($doc),*).trim_ascii())),*];
@@ -217,8 +255,8 @@ impl From<RelayLimits> for hive_net::RelayLimits {
 pub struct RelayConfig {
     /// Whether.
     pub mode: RelayMode,
-    /// How much.
-    pub limits: RelayLimits,
+    /// How much, where the owner has said.
+    pub limits: OwnLimits,
 }
 
 /// How this node reaches others and is reached.
@@ -273,5 +311,34 @@ mod tests {
             assert!(!about.is_empty() && changed.set(name, 5) && changed.get(name) == Some(5));
         }
         assert!(!changed.set("nothing", 1) && changed.get("nothing").is_none());
+    }
+
+    #[test]
+    fn a_node_that_relays_by_itself_has_bounds_and_what_its_owner_sets_wins() {
+        let bounds = ["total_rate", "peer_day", "block_day", "total_day"];
+        let mut own = OwnLimits::default();
+        let (by_itself, asked) = (
+            RelayLimits::given(RelayMode::Auto, &own),
+            RelayLimits::given(RelayMode::On, &own),
+        );
+        for name in bounds {
+            assert!(by_itself.get(name).is_some_and(|n| n > 0), "{name}");
+            assert_eq!(asked.get(name), Some(0), "{name}");
+        }
+        // A few GB a day between two nodes of one home pass, and fill no line of 10 Mbit/s.
+        assert!(by_itself.peer_day >= 5_000_000_000 && by_itself.block_day >= by_itself.peer_day);
+        assert!(by_itself.total_day >= by_itself.block_day && by_itself.total_rate * 8 < 10_000_000);
+        assert!(own.set("total_rate", 7) && own.set("total_day", 0) && !own.set("nothing", 1));
+        assert_eq!(own.names(), ["total_rate", "total_day"]);
+        for mode in [RelayMode::Auto, RelayMode::On, RelayMode::Off] {
+            let given = RelayLimits::given(mode, &own);
+            assert_eq!((given.total_rate, given.total_day), (7, 0), "{mode:?}");
+        }
+        let own_peer_day = RelayLimits::given(RelayMode::Auto, &own).peer_day;
+        assert_eq!(own_peer_day, by_itself.peer_day, "what is not set stays bounded");
+        for (name, ..) in RelayLimits::ALL {
+            assert!(own.set(name, 5), "{name}");
+        }
+        assert_eq!(own.names().len(), RelayLimits::ALL.len());
     }
 }

@@ -91,7 +91,7 @@ pub const KEYS: &[Key] = &[
         "relay_reservations",
         "",
         count,
-        "nodes that may be reachable through this relay; what `relay limits` shows when empty, as for all limits below"
+        "nodes that may be reachable through this relay; what `relay limits` shows when empty, as for all limits below: relaying by itself (relay = auto) is bounded for a home line, relay = on is not"
     ),
     key!(
         "relay_reservations_per_block",

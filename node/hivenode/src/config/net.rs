@@ -2,7 +2,7 @@
 
 use super::Settings;
 use crate::quantity::{parse_duration, parse_size};
-use hive_runtime::config::{NetConfig, RelayConfig, RelayLimits, RelayMode, Transports, Unit};
+use hive_runtime::config::{NetConfig, OwnLimits, RelayConfig, RelayLimits, RelayMode, Transports, Unit};
 
 /// The setting of a relay's limit.
 pub fn limit_key(limit: &str) -> String {
@@ -37,7 +37,7 @@ impl Settings {
     /// What the owner allows. Values were checked when the settings were loaded.
     pub(super) fn net_config(&self) -> NetConfig {
         let on = |name: &str| self.text(name) != "off";
-        let mut limits = RelayLimits::default();
+        let mut limits = OwnLimits::default();
         for (name, unit, _) in RelayLimits::ALL {
             let text = self.text(&limit_key(name));
             if let (false, Ok(value)) = (text.is_empty(), parse_limit(*unit, text)) {
@@ -111,7 +111,10 @@ mod tests {
             ..NetConfig::default()
         };
         want.relay.mode = RelayMode::Off;
-        want.relay.limits.total_rate = 2 << 20;
+        want.relay.limits.total_rate = Some(2 << 20);
         assert_eq!(net, want);
+        let auto = RelayLimits::given(RelayMode::Auto, &net.relay.limits);
+        assert_eq!(auto.total_rate, 2 << 20, "what the owner sets wins");
+        assert!(auto.total_day > 0, "and only that");
     }
 }

@@ -67,6 +67,20 @@ impl Default for RelayLimits {
 }
 
 impl RelayLimits {
+    /// What a node gives that nobody has asked to relay: little enough that the owner of a home line does not notice
+    /// it, and enough for a transfer of a few GB a day.
+    #[must_use]
+    pub fn home() -> Self {
+        Self {
+            // 8 Mbit/s of the line each way.
+            total_rate: 1 << 20,
+            peer_day: 6 << 30,
+            block_day: 8 << 30,
+            total_day: 16 << 30,
+            ..Self::default()
+        }
+    }
+
     /// The lowest rate a circuit may meet; 0 when there is none.
     pub(super) fn slowest(&self) -> u64 {
         let rates = [

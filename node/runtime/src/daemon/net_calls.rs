@@ -112,6 +112,7 @@ impl Daemon {
             state: state.to_owned(),
             detail,
             limits: mesh.reach.relay_limits(),
+            set: (mesh.reach.own_limits().names().into_iter().map(str::to_owned)).collect(),
             ..RelayView::default()
         };
         if let Some(relay) = mesh.reach.relay() {
@@ -128,9 +129,9 @@ impl Daemon {
             RelayDo::Resume => mesh.reach.drain_relay(false),
             RelayDo::Mode(mode) => mesh.reach.set_relay_mode(*mode),
             RelayDo::Limit(change) => {
-                let mut limits = mesh.reach.relay_limits();
+                let mut own = mesh.reach.own_limits();
                 for (name, value) in change {
-                    if !limits.set(name, *value) {
+                    if !own.set(name, *value) {
                         return Err(unknown_limit(name));
                     }
                     if *value == 0 && RelayLimits::counts(name) {
@@ -144,7 +145,7 @@ impl Daemon {
                         ));
                     }
                 }
-                mesh.reach.set_relay_limits(limits);
+                mesh.reach.set_own_limits(own);
             }
         }
         Ok(())

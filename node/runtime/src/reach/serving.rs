@@ -1,7 +1,7 @@
 //! Relaying for others: when the core wants it, within the owner's limits.
 
 use super::{Reach, core_mode, lock};
-use crate::config::{RelayLimits, RelayMode};
+use crate::config::{OwnLimits, RelayLimits, RelayMode};
 use hive_net::Relay;
 use hive_reach::{Input, ServingWhy};
 use std::time::Duration;
@@ -10,19 +10,31 @@ use tokio::task::JoinHandle;
 /// The relay of this node.
 pub(super) struct Desk {
     pub mode: RelayMode,
-    pub limits: RelayLimits,
+    /// What the owner has set of its limits.
+    pub own: OwnLimits,
     pub relay: Option<Relay>,
     /// Says so in the hash table now and again.
     pub announcing: Option<JoinHandle<()>>,
 }
 
 impl Desk {
-    pub(super) fn new(mode: RelayMode, limits: RelayLimits) -> Self {
+    pub(super) fn new(mode: RelayMode, own: OwnLimits) -> Self {
         Self {
             mode,
-            limits,
+            own,
             relay: None,
             announcing: None,
+        }
+    }
+
+    fn limits(&self) -> RelayLimits {
+        RelayLimits::given(self.mode, &self.own)
+    }
+
+    /// Has the relay go by what is given now.
+    fn apply(&self) {
+        if let Some(relay) = &self.relay {
+            relay.set_limits(self.limits().into());
         }
     }
 }
@@ -34,7 +46,7 @@ impl Reach {
         match (&desk.relay, on) {
             (Some(relay), true) => relay.resume(),
             (Some(relay), false) => relay.drain(),
-            (None, true) => match self.0.net.serve_relay(desk.limits.into()) {
+            (None, true) => match self.0.net.serve_relay(desk.limits().into()) {
                 Ok(relay) => {
                     tracing::info!(target: "hive_runtime::reach", "relaying for others");
                     desk.relay = Some(relay);
@@ -74,7 +86,11 @@ impl Reach {
 
     /// Whether this node relays, until the daemon ends.
     pub fn set_relay_mode(&self, mode: RelayMode) {
-        lock(&self.0.desk).mode = mode;
+        {
+            let mut desk = lock(&self.0.desk);
+            desk.mode = mode;
+            desk.apply();
+        }
         self.tell(Input::SetMode(core_mode(mode)));
     }
 
@@ -93,16 +109,20 @@ impl Reach {
     /// What it gives at most now.
     #[must_use]
     pub fn relay_limits(&self) -> RelayLimits {
-        lock(&self.0.desk).limits
+        lock(&self.0.desk).limits()
+    }
+
+    /// What of it the owner has set.
+    #[must_use]
+    pub fn own_limits(&self) -> OwnLimits {
+        lock(&self.0.desk).own
     }
 
     /// Changes that; holds for what runs, too.
-    pub fn set_relay_limits(&self, limits: RelayLimits) {
+    pub fn set_own_limits(&self, own: OwnLimits) {
         let mut desk = lock(&self.0.desk);
-        desk.limits = limits;
-        if let Some(relay) = &desk.relay {
-            relay.set_limits(limits.into());
-        }
+        desk.own = own;
+        desk.apply();
     }
 
     /// The end: waits for circuits, at most so long.

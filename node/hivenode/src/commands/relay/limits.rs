@@ -77,13 +77,29 @@ fn show(out: &Output, view: &RelayView) -> Result<(), CliError> {
     if out.json {
         return out.document("relay", view);
     }
-    let mut table = Table::new(&["LIMIT", "VALUE", "MEANING"]);
+    let mut table = Table::new(&["LIMIT", "VALUE", "FROM", "MEANING"]);
     for (name, unit, about) in RelayLimits::ALL {
         let value = view.limits.get(name).unwrap_or_default();
-        table.row([(*name).to_owned(), shown(*unit, value), (*about).to_owned()]);
+        table.row([*name, &shown(*unit, value), from(view, name), about]);
     }
     table.print(out);
+    if view.mode != "on" {
+        out.say(
+            "relay = auto keeps bytes within bounds for a home line; relay = on has none but those you set",
+        );
+    }
     Ok(())
+}
+
+/// Where a limit comes from.
+fn from(view: &RelayView, name: &str) -> &'static str {
+    if view.set.iter().any(|set| set == name) {
+        "set"
+    } else if view.mode == "on" {
+        "default"
+    } else {
+        "auto"
+    }
 }
 
 #[cfg(test)]

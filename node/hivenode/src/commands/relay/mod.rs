@@ -100,6 +100,14 @@ fn sums(counts: &[RelayRefused]) -> String {
     }
 }
 
+/// What may be relayed in all, where that has a bound.
+fn bounds(v: &RelayView) -> String {
+    let (day, rate) = (v.limits.total_day, v.limits.total_rate);
+    let day = (day > 0).then(|| format!(" of {}", show_size(day)));
+    let rate = (rate > 0).then(|| format!("; at most {}/s", show_size(rate)));
+    [day, rate].into_iter().flatten().collect()
+}
+
 fn show(out: &Output, v: &RelayView, clear: &str) -> Result<(), CliError> {
     if out.json {
         return out.document("relay", v);
@@ -130,9 +138,10 @@ fn show(out: &Output, v: &RelayView, clear: &str) -> Result<(), CliError> {
         (
             "relayed",
             format!(
-                "{} since the start, {} today",
+                "{} since the start, {} today{}",
                 show_size(v.bytes),
-                show_size(v.bytes_today)
+                show_size(v.bytes_today),
+                bounds(v)
             ),
         ),
         ("refused", sums(&v.refused)),
