@@ -2,11 +2,13 @@
 
 use clap::{Args, Subcommand};
 use hive_natlab::{Behaviour, Filtering, Lab, LabError, Mapping, NatKind, Plan};
-use hive_natmatrix::{Choice, Combination, Matrix, MatrixError, Settings, markdown, svg, text};
+use hive_natmatrix::{Choice, Combination, Kept, Matrix, MatrixError, Settings, markdown, svg, text};
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 /// Runs a patient matrix adds to a combination in which one missed.
@@ -68,7 +70,7 @@ pub struct MatrixArgs {
     /// Run nothing: take the results of these JSON files together.
     #[arg(long, value_name = "FILE", conflicts_with = "theory")]
     from: Vec<PathBuf>,
-    /// Keep logs and packet captures of failed runs in this folder.
+    /// Keep logs and packet captures of failed runs in this folder; `nat-failures/TIME` beside this program unless said.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
     /// Write the table as Markdown to this file.
@@ -212,9 +214,24 @@ fn run(args: &MatrixArgs, combinations: &[Combination]) -> Result<Matrix, Matrix
         runs: args.runs.into(),
         more: if args.patient { MORE } else { 0 },
         jobs: args.jobs.into(),
-        keep: args.keep.clone(),
+        keep: Arc::new(Kept::new(keep_in(args))),
     };
-    hive_natmatrix::run(combinations, &settings, &|row| say(&text(row)))
+    let matrix = hive_natmatrix::run(combinations, &settings, &|row| say(&text(row)))?;
+    if let Some(kept) = settings.keep.said() {
+        say(&format!("\n{kept}"));
+    }
+    Ok(matrix)
+}
+
+/// Where failed runs are kept: in a folder of its own for each matrix, beside this program, where nothing is committed.
+#[allow(clippy::disallowed_methods)] // The command line is of the world.
+fn keep_in(args: &MatrixArgs) -> PathBuf {
+    args.keep.clone().unwrap_or_else(|| {
+        let here = std::env::current_exe().unwrap_or_default();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        here.with_file_name("nat-failures")
+            .join(now.as_secs().to_string())
+    })
 }
 
 #[allow(clippy::disallowed_methods)] // The command line is of the world.
@@ -284,6 +301,12 @@ mod tests {
         let matrix = read(&[]).unwrap().matrix;
         assert_eq!((matrix.pairs, matrix.runs, matrix.jobs), (Choice::All, 5, 1));
         assert!(!matrix.theory && !matrix.patient && matrix.from.is_empty());
+        // Failed runs are kept without being asked, beside the program that runs.
+        let place = keep_in(&matrix);
+        let beside = std::env::current_exe().unwrap().with_file_name("nat-failures");
+        assert_eq!(place.parent(), Some(beside.as_path()));
+        let asked = read(&["--keep", "there"]).unwrap().matrix;
+        assert_eq!(keep_in(&asked), PathBuf::from("there"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod choice;
 mod daemon;
 mod error;
 mod http;
+mod kept;
 mod picture;
 mod result;
 mod run;
@@ -16,6 +17,7 @@ mod trial;
 
 pub use choice::{Choice, Combination};
 pub use error::MatrixError;
+pub use kept::Kept;
 pub use picture::svg;
 pub use result::{Matrix, Row, Trial};
 pub use run::{Settings, run};

@@ -3,6 +3,7 @@
 use crate::{
     choice::Combination,
     error::MatrixError,
+    kept::Kept,
     result::{Matrix, Row, Trial},
     scene::Scene,
     trial::trial,
@@ -12,15 +13,13 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
 /// Laboratories at once, at most: each is four daemons.
 const MAX_JOBS: usize = 8;
-/// Most bytes kept of a log of a failed run.
-const MAX_LOG: usize = 8 << 20;
 
 /// How a matrix is run.
 #[derive(Debug, Clone)]
@@ -33,8 +32,8 @@ pub struct Settings {
     pub more: usize,
     /// Laboratories at once.
     pub jobs: usize,
-    /// Where logs and captures of failed runs go; none are kept without.
-    pub keep: Option<PathBuf>,
+    /// Where logs and captures of failed runs go.
+    pub keep: Arc<Kept>,
 }
 
 /// Runs everything; `tell` hears of each row when it is complete.
@@ -112,10 +111,9 @@ fn row(combination: &Combination, settings: &Settings) -> Row {
         let captures = captures(&there);
         let trial = trial(&mut there, combination.expected, n);
         drop(captures);
-        let failed = trial.way == "none" || (combination.expected == Way::Direct && trial.way != "direct");
-        if let (true, Some(keep)) = (failed, &settings.keep) {
-            // What cannot be kept is not worth ending a matrix for.
-            let _ = keep_all(&there, &keep.join(combination.slug()).join(n.to_string()));
+        if failed(&trial, combination.expected) {
+            let plan = format!("{:#?}\n", there.lab.plan());
+            settings.keep.keep(&combination.slug(), n, there.home(), &plan);
         }
         there.sweep();
         let broken = trial.trouble.is_some();
@@ -125,6 +123,11 @@ fn row(combination: &Combination, settings: &Settings) -> Row {
         }
     }
     row
+}
+
+/// Whether a run is one to look into: nothing arrived, or not directly where theory allows it.
+fn failed(trial: &Trial, expected: Way) -> bool {
+    trial.way == "none" || (expected == Way::Direct && trial.way != "direct")
 }
 
 /// Captures at both nodes and their routers, until dropped.
@@ -138,22 +141,4 @@ fn captures(scene: &Scene) -> Vec<Capture> {
             Capture::start(space, &scene.home().join(format!("{name}.pcap"))).ok()
         })
         .collect()
-}
-
-/// Copies captures, logs and the networks' description to where somebody will look.
-fn keep_all(scene: &Scene, to: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(scene.home())?.flatten() {
-        let path = entry.path();
-        let name = entry.file_name();
-        if path.is_dir() {
-            if let Ok(log) = std::fs::read(path.join("log")) {
-                let end = log.get(log.len().saturating_sub(MAX_LOG)..).unwrap_or_default();
-                std::fs::write(to.join(name).with_extension("log"), end)?;
-            }
-        } else if path.extension().is_some_and(|e| e == "pcap" || e == "json") {
-            std::fs::copy(&path, to.join(name))?;
-        }
-    }
-    std::fs::write(to.join("plan.txt"), format!("{:#?}\n", scene.lab.plan()))
 }

@@ -1,0 +1,156 @@
+//! What is kept of failed runs: the captures and logs of a pair that did not do what it must, for whoever looks for the
+//! cause.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+/// Most bytes kept of a log of a failed run.
+const MAX_LOG: usize = 8 << 20;
+/// Failed runs kept of one matrix: a capture may have 14 MB, and each run has several. Where more fail, the first ones
+/// say enough.
+const MAX_RUNS: usize = 32;
+/// Failed runs kept of one combination.
+const MAX_OF_ONE: usize = 4;
+
+/// A folder for failed runs; made when the first one is kept.
+#[derive(Debug)]
+pub struct Kept {
+    folder: PathBuf,
+    runs: AtomicUsize,
+    left_out: AtomicUsize,
+}
+
+impl Kept {
+    /// Nothing yet.
+    #[must_use]
+    pub const fn new(folder: PathBuf) -> Self {
+        Self {
+            folder,
+            runs: AtomicUsize::new(0),
+            left_out: AtomicUsize::new(0),
+        }
+    }
+
+    /// One line for the end of a matrix; none when nothing has failed.
+    #[must_use]
+    pub fn said(&self) -> Option<String> {
+        let (runs, left_out) = (
+            self.runs.load(Ordering::Relaxed),
+            self.left_out.load(Ordering::Relaxed),
+        );
+        let more = match left_out {
+            0 => String::new(),
+            n => format!(" (and {n} not kept)"),
+        };
+        let folder = self.folder.display();
+        (runs + left_out > 0).then(|| {
+            format!("failed runs kept with their logs and packet captures: {runs}{more}, in {folder}")
+        })
+    }
+
+    /// Copies captures, logs and the networks' description out of a laboratory's folder, into one for the `n`th run of
+    /// a combination. What cannot be kept is counted; it is not worth ending a matrix for.
+    pub fn keep(&self, combination: &str, n: usize, home: &Path, plan: &str) {
+        let of_this = self.folder.join(combination);
+        let kept = fs::read_dir(&of_this).map_or(0, Iterator::count);
+        let place = kept < MAX_OF_ONE && self.runs.fetch_add(1, Ordering::Relaxed) < MAX_RUNS;
+        if place && copy(home, &of_this.join(n.to_string()), plan).is_ok() {
+            return;
+        }
+        if kept < MAX_OF_ONE {
+            self.runs.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.left_out.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn copy(home: &Path, to: &Path, plan: &str) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(home)?.flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        if path.is_dir() {
+            if let Ok(log) = fs::read(path.join("log")) {
+                let end = log.get(log.len().saturating_sub(MAX_LOG)..).unwrap_or_default();
+                fs::write(to.join(name).with_extension("log"), end)?;
+            }
+        } else if path.extension().is_some_and(|e| e == "pcap" || e == "json") {
+            fs::copy(&path, to.join(name))?;
+        }
+    }
+    fs::write(to.join("plan.txt"), plan)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A laboratory's folder after a run, and one to keep things in, gone when dropped.
+    struct Folders(PathBuf);
+
+    impl Folders {
+        fn new(name: &str) -> Self {
+            let root = std::env::temp_dir().join(format!("hive-kept-{name}-{}", std::process::id()));
+            fs::create_dir_all(root.join("home/a1")).unwrap();
+            fs::write(root.join("home/a1/log"), "what it said").unwrap();
+            fs::write(root.join("home/a1/key"), "nobody's business").unwrap();
+            fs::write(root.join("home/a.pcap"), "packets").unwrap();
+            fs::write(root.join("home/paths.json"), "{}").unwrap();
+            Self(root)
+        }
+        fn home(&self) -> PathBuf {
+            self.0.join("home")
+        }
+        fn kept(&self) -> PathBuf {
+            self.0.join("kept")
+        }
+    }
+
+    impl Drop for Folders {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn logs_captures_and_the_plan_of_a_failed_run_are_kept_and_told() {
+        let folders = Folders::new("told");
+        let kept = Kept::new(folders.kept());
+        assert!(
+            kept.said().is_none() && !folders.kept().exists(),
+            "nothing failed"
+        );
+        kept.keep("cone-to-cone", 3, &folders.home(), "net wan");
+        let run = folders.kept().join("cone-to-cone/3");
+        let read = |name: &str| fs::read_to_string(run.join(name)).unwrap();
+        assert_eq!(read("a1.log"), "what it said");
+        assert_eq!(
+            (read("a.pcap"), read("paths.json")),
+            ("packets".into(), "{}".into())
+        );
+        assert_eq!(read("plan.txt"), "net wan");
+        assert_eq!(fs::read_dir(&run).unwrap().count(), 4, "and nothing else");
+        let said = kept.said().unwrap();
+        assert!(said.contains("captures: 1, in ") && said.contains(&folders.kept().display().to_string()));
+    }
+
+    #[test]
+    fn where_much_fails_the_first_ones_are_kept() {
+        let folders = Folders::new("much");
+        let kept = Kept::new(folders.kept());
+        for combination in 0..20 {
+            for n in 0..5 {
+                kept.keep(&combination.to_string(), n, &folders.home(), "");
+            }
+        }
+        let runs = |c: usize| fs::read_dir(folders.kept().join(c.to_string())).map_or(0, Iterator::count);
+        assert_eq!((0..20).map(runs).max(), Some(MAX_OF_ONE));
+        assert_eq!((0..20).map(runs).sum::<usize>(), MAX_RUNS);
+        let said = kept.said().unwrap();
+        assert!(said.contains("captures: 32 (and 68 not kept), in "), "{said}");
+    }
+}
