@@ -164,7 +164,7 @@ limits! {
     Count reservations_per_block;
     /// circuits at a time
     Count circuits;
-    /// circuits at a time of which one node is an end
+    /// circuits at a time that one node has opened; as many lead to one node, of which a caller takes an eighth at most
     Count circuits_per_peer;
     /// circuits at a time that nodes of one address block have opened
     Count circuits_per_block;
@@ -180,9 +180,9 @@ limits! {
     Rate block_rate;
     /// bytes a second of all circuits
     Rate total_rate;
-    /// bytes a day of one node's circuits
+    /// bytes a day of the circuits one node has opened
     Bytes peer_day;
-    /// bytes a day of one address block
+    /// bytes a day of the circuits one address block has opened
     Bytes block_day;
     /// bytes a day of all circuits
     Bytes total_day;

@@ -104,13 +104,13 @@ pub const KEYS: &[Key] = &[
         "relay_circuits_per_peer",
         "",
         count,
-        "circuits at a time of one node"
+        "circuits at a time one node has opened"
     ),
     key!(
         "relay_circuits_per_block",
         "",
         count,
-        "circuits at a time of one address block"
+        "circuits at a time one address block has opened"
     ),
     key!(
         "relay_circuit_life",
@@ -152,13 +152,13 @@ pub const KEYS: &[Key] = &[
         "relay_peer_day",
         "",
         cap,
-        "bytes a day of one node's circuits, or off"
+        "bytes a day of the circuits one node has opened, or off"
     ),
     key!(
         "relay_block_day",
         "",
         cap,
-        "bytes a day of one address block, or off"
+        "bytes a day of the circuits one address block has opened, or off"
     ),
     key!("relay_total_day", "", cap, "bytes a day of all circuits, or off"),
     key!(

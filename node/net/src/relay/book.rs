@@ -4,7 +4,7 @@ use super::{
     bucket::{Bucket, Speed},
     limits::{RelayCounts, RelayLimits},
     terms::{CircuitId, Cut, Direction, Pass, Refusal},
-    users::{Block, Users, block},
+    users::{Block, Call, Users, block},
 };
 use hive_protocol::ids::NodeId;
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
@@ -32,6 +32,16 @@ pub(super) struct Circuit {
     last: Duration,
     bucket: Bucket,
     pub tcp: bool,
+}
+
+impl Circuit {
+    const fn call(&self) -> Call {
+        Call {
+            from: self.from,
+            to: self.to,
+            tcp: self.tcp,
+        }
+    }
 }
 
 /// The relay's book. `now` is the time since the relay started and never goes back.
@@ -186,15 +196,16 @@ impl Book {
             return self.refuse(Refusal::NoReservation);
         };
         let (from, to) = ((from.0, block(from.1)), (to, *to_block));
-        if self.circuits.len() >= self.limits.circuits || !self.users.room(&self.limits, now, from, to) {
+        let call = Call { from, to, tcp };
+        if self.circuits.len() >= self.limits.circuits || !self.users.room(&self.limits, now, call) {
             return self.refuse(Refusal::Circuits);
         }
-        if self.left_today(from, to) == 0 {
+        if self.left_today(from) == 0 {
             return self.refuse(Refusal::Day);
         }
         self.next += 1;
         let id = CircuitId(self.next);
-        self.users.opened(from, to);
+        self.users.opened(call);
         self.circuits.insert(
             id,
             Circuit {
@@ -215,7 +226,7 @@ impl Book {
     /// A circuit has ended by itself.
     pub(super) fn end(&mut self, id: CircuitId) {
         if let Some(circuit) = self.circuits.remove(&id) {
-            self.users.closed(circuit.from, circuit.to);
+            self.users.closed(circuit.call());
         }
     }
 
@@ -292,7 +303,7 @@ impl Book {
     fn left_of(&self, circuit: &Circuit, way: Direction) -> u64 {
         let way = usize::from(way == Direction::Back);
         let passed = circuit.passed.get(way).copied().unwrap_or(u64::MAX);
-        left(self.limits.circuit_bytes, passed).min(self.left_today(circuit.from, circuit.to))
+        left(self.limits.circuit_bytes, passed).min(self.left_today(circuit.from))
     }
 
     /// Asks what becomes of bytes read from one end.
@@ -305,7 +316,7 @@ impl Book {
         let bytes = read.min(self.left_of(circuit, way));
         let over = if now >= circuit.since.saturating_add(self.limits.circuit_life) {
             Some(Cut::Time)
-        } else if bytes < read && self.left_today(from, to) == bytes {
+        } else if bytes < read && self.left_today(from) == bytes {
             Some(Cut::Day)
         } else if bytes < read {
             Some(Cut::Bytes)
@@ -351,8 +362,8 @@ impl Book {
         }
     }
 
-    fn left_today(&self, from: End, to: End) -> u64 {
-        left(self.limits.total_day, self.today).min(self.users.left_today(&self.limits, from, to))
+    fn left_today(&self, from: End) -> u64 {
+        left(self.limits.total_day, self.today).min(self.users.left_today(&self.limits, from))
     }
 }
 

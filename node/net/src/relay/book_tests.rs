@@ -85,19 +85,23 @@ fn nobody_hoards_circuits() {
     for n in [1, 2, 3] {
         book.reserve(at(0), node(n), ip("10.0.0.1")).unwrap();
     }
-    let first = connect(&mut book, at(0), 9, 1).unwrap();
-    for _ in 0..3 {
-        connect(&mut book, at(0), 9, 1).unwrap();
-    }
+    let over_tcp = |book: &mut Book, from, to| {
+        let from = (node(from), ip("172.20.0.1"));
+        book.connect(at(0), from, node(to), true)
+    };
+    let first = over_tcp(&mut book, 9, 1).unwrap();
+    over_tcp(&mut book, 9, 1).unwrap();
+    assert_eq!(
+        over_tcp(&mut book, 9, 1),
+        Err(Refusal::Circuits),
+        "its part of one"
+    );
+    over_tcp(&mut book, 9, 2).unwrap();
+    over_tcp(&mut book, 9, 3).unwrap();
     assert_eq!(
         connect(&mut book, at(0), 9, 2),
         Err(Refusal::Circuits),
-        "as their opener"
-    );
-    assert_eq!(
-        connect(&mut book, at(0), 8, 1),
-        Err(Refusal::Circuits),
-        "as their end"
+        "all it may open"
     );
     assert_eq!(connect(&mut book, at(0), 1, 1), Err(Refusal::Denied));
     connect(&mut book, at(0), 2, 3).unwrap();
@@ -112,6 +116,57 @@ fn nobody_hoards_circuits() {
         book.reserve(at(0), node(7), ip("10.0.0.7")),
         Err(Refusal::Draining)
     );
+}
+
+/// Opens circuits to a destination as each of these nodes, each at its address, until nobody gets one; says how many.
+fn hoard(book: &mut Book, callers: &[(u16, IpAddr)], to: u16, tcp: bool) -> usize {
+    let mut held = 0;
+    loop {
+        let more = callers
+            .iter()
+            .filter(|(n, from)| book.connect(at(0), (node(*n), *from), node(to), tcp).is_ok())
+            .count();
+        if more == 0 {
+            return held;
+        }
+        held += more;
+    }
+}
+
+#[test]
+fn those_who_hoard_a_nodes_circuits_leave_room_for_others() {
+    let home = |n: u16| (n, IpAddr::from([172, 16, (n % 256) as u8, 1]));
+    let office = |n: u16| (n, ip("172.30.0.1"));
+    let eight: Vec<(u16, IpAddr)> = (100..108).map(home).collect();
+    let one_block: Vec<(u16, IpAddr)> = (100..200).map(office).collect();
+    for (hoarders, tcp, most) in [
+        (&eight[..1], false, 8),
+        (&eight[..1], true, 32),
+        (&eight[..], false, 48),
+        (&eight[..], true, 192),
+        (&one_block[..], false, 32),
+        (&one_block[..], true, 128),
+    ] {
+        let mut book = Book::new(RelayLimits::default());
+        book.reserve(at(0), node(1), ip("10.0.0.1")).unwrap();
+        book.reserve(at(0), node(2), ip("10.0.0.2")).unwrap();
+        let held = hoard(&mut book, hoarders, 1, tcp);
+        assert!((1..=most).contains(&held), "{held} of {}", hoarders.len());
+        // Others still come, one after the other, and again when they have gone.
+        for n in 300..304 {
+            let from = (node(n), home(n).1);
+            let id = book.connect(at(0), from, node(1), tcp).unwrap();
+            book.connect(at(0), from, node(1), tcp).unwrap();
+            book.end(id);
+            book.connect(at(0), from, node(1), tcp).unwrap();
+        }
+        // The node that is called so much calls others itself.
+        book.connect(at(0), (node(1), ip("10.0.0.1")), node(2), tcp)
+            .unwrap();
+        // All is given back.
+        assert!(book.cut_all() > held);
+        assert_eq!(hoard(&mut book, hoarders, 1, tcp), held);
+    }
 }
 
 fn on(bytes: u64) -> Pass {
@@ -164,12 +219,10 @@ fn time_and_day_end_circuits_and_a_new_day_begins_anew() {
     assert_eq!(book.pass(at(1), id, Direction::Forth, 1 << 20), on(50_000));
     assert!(matches!(book.pass(at(1), id, Direction::Back, 1), Pass::Over(_)));
     assert_eq!(connect(&mut book, at(1), 1, 2), Err(Refusal::Day));
+    // Who was called has paid nothing: it is reached, and calls.
     book.reserve(at(1), node(3), ip("10.0.0.3")).unwrap();
-    assert_eq!(
-        connect(&mut book, at(1), 2, 3),
-        Err(Refusal::Day),
-        "either end counts"
-    );
+    connect(&mut book, at(1), 2, 3).unwrap();
+    connect(&mut book, at(1), 3, 2).unwrap();
     let tomorrow = Duration::from_secs(24 * 3600 + 1);
     book.reserve(tomorrow, node(2), ip("10.0.0.2")).unwrap();
     connect(&mut book, tomorrow, 1, 2).unwrap();

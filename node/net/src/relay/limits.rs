@@ -15,9 +15,10 @@ pub struct RelayLimits {
     pub reservation_life: Duration,
     /// Circuits at a time.
     pub circuits: usize,
-    /// Circuits at a time of which one node is an end.
+    /// Circuits at a time that one node has opened. As many may lead to one node, and four times as many that connect
+    /// TCP connections; of those still free one caller takes an eighth at most, its address block a half.
     pub circuits_per_peer: usize,
-    /// Circuits at a time of which an end is in one address block.
+    /// Circuits at a time that nodes of one address block have opened.
     pub circuits_per_block: usize,
     /// How long a circuit lasts.
     pub circuit_life: Duration,
@@ -31,7 +32,7 @@ pub struct RelayLimits {
     pub block_rate: u64,
     /// Bytes a second of all circuits.
     pub total_rate: u64,
-    /// Bytes a day one node's circuits may carry; a day is 24 hours from the relay's start.
+    /// Bytes a day the circuits may carry that one node has opened; a day is 24 hours from the relay's start.
     pub peer_day: u64,
     /// The same for one address block.
     pub block_day: u64,
@@ -128,7 +129,7 @@ counts! {
     refused_draining,
     /// Refused because all reservations, or all of an address block, were taken.
     refused_reservations,
-    /// Refused because all circuits, or all of a node or an address block, were taken.
+    /// Refused because all circuits, or all of a node or an address block, or their part of a destination's, were taken.
     refused_circuits,
     /// Refused because the day's bytes were used up.
     refused_day,
@@ -175,6 +176,8 @@ pub struct RelayLoad {
     pub circuits_left: usize,
     /// Bytes it may still pass on today; none without a limit.
     pub bytes_left_today: Option<u64>,
+    /// Bytes passed on today.
+    pub bytes_today: u64,
     /// Bytes a second passed on in the last seconds.
     pub rate: u64,
 }
@@ -188,7 +191,7 @@ pub struct RelayPeer {
     pub reserved_for: Option<Duration>,
     /// Circuits of which it is an end.
     pub circuits: usize,
-    /// Bytes its circuits have carried today.
+    /// Bytes the circuits it has opened have carried today.
     pub bytes_today: u64,
 }
 

@@ -9,7 +9,7 @@ pub(super) enum Refusal {
     Draining,
     /// All reservations are taken, or all of this address block.
     Reservations,
-    /// All circuits are taken, or all of one of the two, or of an address block.
+    /// All circuits are taken, or all of the opener, of an address block, or those they may have to this destination.
     Circuits,
     /// The day's bytes are used up.
     Day,

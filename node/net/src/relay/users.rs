@@ -9,6 +9,14 @@ pub(super) const MAX_USERS: usize = 16_384;
 /// An address block may ask so many times as often as one node: there are many nodes behind one address.
 const BLOCK_ASKS: u32 = 8;
 
+/// One node may take so big a part of the circuits that are still free to a destination, and one address block half of
+/// them: whoever has none there finds a place for much longer than whoever has many.
+const PART_OF_NODE: usize = 8;
+const PART_OF_BLOCK: usize = 2;
+/// A node may be called over so many times as many TCP connections as circuits: a transfer takes one each, and they
+/// cost the called node no streams.
+const TCP_CALLS: usize = 4;
+
 /// An address block: one network of one customer, usually.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Block([u8; 7]);
@@ -29,25 +37,53 @@ pub(super) fn block(address: IpAddr) -> Block {
 /// What one of them uses.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Use {
-    pub circuits: usize,
+    /// Circuits it has opened.
+    pub opened: usize,
+    /// Circuits that were opened to it, over streams and over TCP.
+    called: [usize; 2],
+    /// Bytes of the circuits it has opened.
     pub today: u64,
     bytes: Bucket,
     asked: Bucket,
 }
 
 impl Use {
+    /// Circuits of which it is an end.
+    pub(super) fn circuits(&self) -> usize {
+        self.called
+            .iter()
+            .fold(self.opened, |sum, n| sum.saturating_add(*n))
+    }
+
     /// Whether forgetting it lets nobody have more than before.
     fn forgettable(&self, now: Duration, day_counts: bool) -> bool {
         let used_up = day_counts && self.today > 0;
-        self.circuits == 0 && !used_up && self.bytes.idle(now) && self.asked.idle(now)
+        self.circuits() == 0 && !used_up && self.bytes.idle(now) && self.asked.idle(now)
     }
 }
 
-/// All of them; both tables have at most [`MAX_USERS`] entries.
+/// Who holds circuits to a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Caller {
+    Node(NodeId),
+    Block(Block),
+}
+
+/// A circuit as it is counted: from whom, to whom, and whether it connects two TCP connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Call {
+    pub from: (NodeId, Block),
+    pub to: (NodeId, Block),
+    pub tcp: bool,
+}
+
+/// All of them; the first two tables have at most [`MAX_USERS`] entries.
 #[derive(Debug, Default)]
 pub(super) struct Users {
     peers: BTreeMap<NodeId, Use>,
     blocks: BTreeMap<Block, Use>,
+    /// Circuits to a destination, over streams or TCP, by who has opened them: two entries for each circuit at most.
+    calls: BTreeMap<(NodeId, bool, Caller), usize>,
 }
 
 /// The entry of one user, made if there is room.
@@ -83,57 +119,70 @@ impl Users {
         entry(&mut self.peers, peer, now, true).is_some_and(|of_peer| of_peer.asked.ask(now, per_minute))
     }
 
-    /// Whether both ends of a new circuit have room for it.
-    pub(super) fn room(
-        &mut self,
-        limits: &RelayLimits,
-        now: Duration,
-        from: (NodeId, Block),
-        to: (NodeId, Block),
-    ) -> bool {
-        [from, to].into_iter().all(|(peer, block)| {
-            let peer = entry(&mut self.peers, peer, now, limits.peer_day > 0);
-            let block = entry(&mut self.blocks, block, now, limits.block_day > 0);
-            peer.is_some_and(|p| p.circuits < limits.circuits_per_peer)
-                && block.is_some_and(|b| b.circuits < limits.circuits_per_block)
-        })
+    /// Whether there is room for a new circuit: for its opener and its address block one more, and at its destination
+    /// one of those they may take there. What others open to a node takes nothing of what it may open itself.
+    pub(super) fn room(&mut self, limits: &RelayLimits, now: Duration, call: Call) -> bool {
+        let (peer_day, block_day) = (limits.peer_day > 0, limits.block_day > 0);
+        let opener = entry(&mut self.peers, call.from.0, now, peer_day);
+        let block = entry(&mut self.blocks, call.from.1, now, block_day);
+        let may_open = opener.is_some_and(|p| p.opened < limits.circuits_per_peer)
+            && block.is_some_and(|b| b.opened < limits.circuits_per_block);
+        let known = entry(&mut self.blocks, call.to.1, now, block_day).is_some();
+        let Some(end) = entry(&mut self.peers, call.to.0, now, peer_day) else {
+            return false;
+        };
+        let most = match call.tcp {
+            false => limits.circuits_per_peer,
+            true => limits.circuits_per_peer.saturating_mul(TCP_CALLS),
+        };
+        let free = most.saturating_sub(end.called.get(usize::from(call.tcp)).copied().unwrap_or(most));
+        let held = |who| self.calls.get(&(call.to.0, call.tcp, who)).copied().unwrap_or(0);
+        may_open
+            && known
+            && held(Caller::Node(call.from.0)) < free.div_ceil(PART_OF_NODE)
+            && held(Caller::Block(call.from.1)) < free.div_ceil(PART_OF_BLOCK)
     }
 
-    fn each(&mut self, from: (NodeId, Block), to: (NodeId, Block), mut what: impl FnMut(&mut Use, bool)) {
-        for peer in [from.0, to.0] {
-            if let Some(used) = self.peers.get_mut(&peer) {
-                what(used, true);
-            }
+    /// Changes what a circuit counts in.
+    fn count(&mut self, call: Call, change: impl Fn(usize) -> usize) {
+        // Just looked up by `room`: at most these four are made anew.
+        for (peer, block) in [call.from, call.to] {
+            self.peers.entry(peer).or_default();
+            self.blocks.entry(block).or_default();
         }
-        // Both ends may be in one block: it is one circuit all the same.
-        let second = (from.1 != to.1).then_some(to.1);
-        for block in std::iter::once(from.1).chain(second) {
-            if let Some(used) = self.blocks.get_mut(&block) {
-                what(used, false);
+        if let Some(used) = self.peers.get_mut(&call.from.0) {
+            used.opened = change(used.opened);
+        }
+        if let Some(used) = self.blocks.get_mut(&call.from.1) {
+            used.opened = change(used.opened);
+        }
+        let end = self.peers.get_mut(&call.to.0);
+        if let Some(called) = end.and_then(|used| used.called.get_mut(usize::from(call.tcp))) {
+            *called = change(*called);
+        }
+        for who in [Caller::Node(call.from.0), Caller::Block(call.from.1)] {
+            let key = (call.to.0, call.tcp, who);
+            let left = change(self.calls.get(&key).copied().unwrap_or(0));
+            if left == 0 {
+                self.calls.remove(&key);
+            } else {
+                self.calls.insert(key, left);
             }
         }
     }
 
     /// Counts a circuit.
-    pub(super) fn opened(&mut self, from: (NodeId, Block), to: (NodeId, Block)) {
-        // Just looked up by `room`: at most these four are made anew.
-        for (peer, block) in [from, to] {
-            self.peers.entry(peer).or_default();
-            self.blocks.entry(block).or_default();
-        }
-        self.each(from, to, |used, _| {
-            used.circuits = used.circuits.saturating_add(1)
-        });
+    pub(super) fn opened(&mut self, call: Call) {
+        self.count(call, |n| n.saturating_add(1));
     }
 
     /// Counts it no longer.
-    pub(super) fn closed(&mut self, from: (NodeId, Block), to: (NodeId, Block)) {
-        self.each(from, to, |used, _| {
-            used.circuits = used.circuits.saturating_sub(1)
-        });
+    pub(super) fn closed(&mut self, call: Call) {
+        self.count(call, |n| n.saturating_sub(1));
     }
 
-    /// Charges bytes to both ends; returns how long to wait before they go.
+    /// Charges bytes: the day's to who has opened the circuit, the second's to both ends; returns how long to wait
+    /// before they go.
     pub(super) fn charge(
         &mut self,
         limits: &RelayLimits,
@@ -143,23 +192,33 @@ impl Users {
         bytes: u64,
     ) -> Duration {
         let mut after = Duration::ZERO;
-        self.each(from, to, |used, peer| {
-            let rate = if peer { limits.peer_rate } else { limits.block_rate };
+        for peer in [from.0, to.0] {
+            if let Some(used) = self.peers.get_mut(&peer) {
+                after = after.max(used.bytes.take(now, bytes, limits.peer_rate));
+            }
+        }
+        // Both ends may be in one block: it is one circuit all the same.
+        let second = (from.1 != to.1).then_some(to.1);
+        for block in std::iter::once(from.1).chain(second) {
+            if let Some(used) = self.blocks.get_mut(&block) {
+                after = after.max(used.bytes.take(now, bytes, limits.block_rate));
+            }
+        }
+        let payers = [self.peers.get_mut(&from.0), self.blocks.get_mut(&from.1)];
+        for used in payers.into_iter().flatten() {
             used.today = used.today.saturating_add(bytes);
-            after = after.max(used.bytes.take(now, bytes, rate));
-        });
+        }
         after
     }
 
-    /// Bytes both ends may still have carried today.
-    pub(super) fn left_today(&self, limits: &RelayLimits, from: (NodeId, Block), to: (NodeId, Block)) -> u64 {
+    /// Bytes the circuits of this opener may still carry today.
+    pub(super) fn left_today(&self, limits: &RelayLimits, from: (NodeId, Block)) -> u64 {
         let left = |most: u64, used: Option<&Use>| match most {
             0 => u64::MAX,
             most => most.saturating_sub(used.map_or(0, |used| used.today)),
         };
-        let peers = [from.0, to.0].map(|peer| left(limits.peer_day, self.peers.get(&peer)));
-        let blocks = [from.1, to.1].map(|block| left(limits.block_day, self.blocks.get(&block)));
-        peers.into_iter().chain(blocks).min().unwrap_or(0)
+        let of_peer = left(limits.peer_day, self.peers.get(&from.0));
+        of_peer.min(left(limits.block_day, self.blocks.get(&from.1)))
     }
 
     /// A new day: nothing is used of it.

@@ -21,6 +21,7 @@ impl Book {
             circuits: self.circuits.len(),
             circuits_left: limits.circuits.saturating_sub(self.circuits.len()),
             bytes_left_today: (limits.total_day > 0).then(|| left(limits.total_day, self.today)),
+            bytes_today: self.today,
             rate: self.speed.rate(now),
         }
     }
@@ -31,12 +32,12 @@ impl Book {
         let mut shown: BTreeMap<NodeId, RelayPeer> = self
             .users
             .peers()
-            .filter(|(_, used)| used.circuits > 0 || used.today > 0)
+            .filter(|(_, used)| used.circuits() > 0 || used.today > 0)
             .map(|(node, used)| {
                 let peer = RelayPeer {
                     node: *node,
                     reserved_for: None,
-                    circuits: used.circuits,
+                    circuits: used.circuits(),
                     bytes_today: used.today,
                 };
                 (*node, peer)

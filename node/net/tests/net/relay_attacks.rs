@@ -3,7 +3,9 @@
 
 use crate::{
     mesh::{TestNode, member, quickest, soon, until},
-    relay::{HOP, LIMIT, OK, RESERVATION_REFUSED, STOP, Three, connect, connect_to, open, reserve, three},
+    relay::{
+        HOP, LIMIT, OK, RESERVATION_REFUSED, STOP, Three, connect, connect_to, open, reserve, take, three,
+    },
 };
 use hive_net::{NetStream, ProtocolPolicy, RelayLimits};
 use std::time::{Duration, Instant};
@@ -97,16 +99,15 @@ async fn a_days_bytes_are_shared_by_all_circuits_of_a_node_to_the_byte() {
     let (status, _) = connect(&three.a, &three.relay, three.b.id()).await;
     assert_eq!(status, LIMIT);
     let view = three.service.peers();
-    assert!(view.iter().all(|peer| peer.bytes_today == day), "{view:?}");
+    // Who has opened them pays; who was called does not.
+    let paid = |node: &TestNode| view.iter().find(|p| p.node == node.id()).map(|p| p.bytes_today);
+    assert_eq!((paid(&three.a), paid(&three.b)), (Some(day), Some(0)), "{view:?}");
     assert_eq!(three.service.counts().bytes, day);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_holds_all_it_may_leaves_room_for_others() {
     let limits = RelayLimits {
-        circuits: 8,
-        circuits_per_peer: 4,
-        circuits_per_block: 100,
         reservations: 3,
         ..RelayLimits::default()
     };
@@ -123,13 +124,19 @@ async fn who_holds_all_it_may_leaves_room_for_others() {
         RESERVATION_REFUSED,
         "all are taken"
     );
+    // One node takes what it can get of another one's circuits: that is a part.
     let mut held = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..8 {
         held.push(open(&mut three).await);
     }
-    // Neither end gets another one, whoever asks.
-    assert_eq!(connect(&three.a, &three.relay, c.id()).await.0, LIMIT);
-    assert_eq!(connect(&d, &three.relay, three.b.id()).await.0, LIMIT);
+    assert_eq!(
+        connect(&three.a, &three.relay, three.b.id()).await.0,
+        LIMIT,
+        "no more to this one"
+    );
+    let (opened, _end) = tokio::join!(connect(&d, &three.relay, three.b.id()), take(&mut three.ends));
+    assert_eq!(opened.0, OK, "a third node reaches the one that is hoarded");
+    drop(opened);
     // Who has gone has no reservation: its place is free.
     three.a.net.shutdown().await;
     until("its reservation is forgotten", async || {

@@ -160,8 +160,7 @@ fn shown(view: &mut RelayView, relay: &Relay, names: &Names) {
     view.circuits = counts.circuits;
     view.circuits_opened = counts.opened;
     view.bytes = counts.bytes;
-    // Both ends of a circuit are charged with its bytes.
-    view.bytes_today = relay.peers().iter().map(|p| p.bytes_today).sum::<u64>() / 2;
+    view.bytes_today = relay.load().bytes_today;
     for (name, count) in counts.list() {
         let row = |reason: &str| RelayRefused {
             reason: reason.replace('_', " "),
