@@ -9,7 +9,12 @@ use super::{
     terms::{CircuitId, Refusal},
     wire::{self, HopMessage, Limit, Peer, Reservation, STOP, Status, StopMessage, hop, stop},
 };
-use crate::{names, registry::Inbound, stream::NetStream};
+use crate::{
+    names,
+    reach::{Scope, scope_of},
+    registry::Inbound,
+    stream::NetStream,
+};
 use hive_protocol::ids::NodeId;
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 use std::{
@@ -134,7 +139,7 @@ async fn reserve(desk: &Desk, node: NodeId, from: IpAddr, mut stream: NetStream)
     };
     desk.bind(node, stream.alive());
     let me = names::peer_id(desk.net.me()).map_err(io::Error::other)?;
-    let addrs = own(desk)
+    let addrs = own(desk, from)
         .into_iter()
         .map(|a| a.with(Protocol::P2p(me)).to_vec())
         .collect();
@@ -153,19 +158,37 @@ async fn reserve(desk: &Desk, node: NodeId, from: IpAddr, mut stream: NetStream)
     wire::write(&mut stream, &reply).await
 }
 
-/// The addresses others reach this relay by: what it publishes; such as lead to one's own machine only when there is
-/// nothing else.
-fn own(desk: &Desk) -> Vec<Multiaddr> {
+/// The addresses others reach this relay by, for a node that asks from this one: what it publishes, see [`named`].
+fn own(desk: &Desk, asker: IpAddr) -> Vec<Multiaddr> {
     let told = desk.net.told_addrs();
     let told = told.iter().filter_map(|a| a.parse::<Multiaddr>().ok());
-    let all: Vec<Multiaddr> = told.filter(|a| !names::is_circuit(a)).collect();
-    let elsewhere = |a: &&Multiaddr| names::ip(a).is_none_or(|ip| !ip.is_loopback());
-    let mut own: Vec<Multiaddr> = all.iter().filter(elsewhere).cloned().collect();
-    if own.is_empty() {
-        own = all;
+    named(told.collect(), asker)
+}
+
+/// Which of a relay's addresses it names in a reservation. Whoever gets one tells others that it is reached there, so it
+/// has to lead here from anywhere. An address of a household or of one machine does only where there is no better one,
+/// and for those who are in that place themselves. With none of either the first is named all the same: clients take no
+/// reservation without an address, and who is connected with this relay needs none.
+fn named(mut all: Vec<Multiaddr>, asker: IpAddr) -> Vec<Multiaddr> {
+    all.retain(|a| !names::is_circuit(a));
+    let reach = |a: &Multiaddr| names::ip(a).map_or(Scope::Global, scope_of);
+    let of = |scope: Scope| -> Vec<Multiaddr> {
+        let of_it = all.iter().filter(|a| reach(a) == scope);
+        of_it.take(MAX_OWN_ADDRS).cloned().collect()
+    };
+    let near = match scope_of(asker) {
+        // What is on this machine is in its household, too.
+        Scope::Loopback => [Scope::Private, Scope::Loopback],
+        other => [other, other],
+    };
+    for scope in [Scope::Global].into_iter().chain(near) {
+        let named = of(scope);
+        if !named.is_empty() {
+            return named;
+        }
     }
-    own.truncate(MAX_OWN_ADDRS);
-    own
+    all.truncate(1);
+    all
 }
 
 async fn connect(
@@ -267,5 +290,46 @@ const fn status(why: Refusal) -> Status {
         Refusal::Draining | Refusal::Circuits | Refusal::Day | Refusal::Rate => Status::ResourceLimitExceeded,
         Refusal::NoReservation => Status::NoReservation,
         Refusal::Denied => Status::PermissionDenied,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn private_addresses_are_named_only_to_those_in_the_same_place() {
+        const WORLD: &str = "/ip4/203.0.113.1/udp/4001/quic-v1";
+        const HOME: &str = "/ip4/192.168.1.2/tcp/4001";
+        const OFFICE: &str = "/ip4/10.2.0.2/udp/4001/quic-v1";
+        const HERE: &str = "/ip4/127.0.0.1/tcp/4001";
+        const CIRCUIT: &str =
+            "/ip4/203.0.113.9/tcp/1/p2p/12D3KooWQYhTNQdmr3ArTeUHRYzFg94BKyTkoWBDWez9kSCVe2Xo/p2p-circuit";
+        let given = |told: &[&str], asker: &str| -> Vec<String> {
+            let told = told.iter().map(|a| a.parse().unwrap()).collect();
+            let all = named(told, asker.parse().unwrap());
+            all.iter().map(ToString::to_string).collect()
+        };
+        let (stranger, neighbour) = ("198.51.100.7", "192.168.1.77");
+        // A public one is enough for everybody.
+        for asker in [stranger, neighbour, "127.0.0.1"] {
+            assert_eq!(given(&[HERE, OFFICE, WORLD, HOME], asker), [WORLD], "{asker}");
+        }
+        // Without one, those who are there themselves get the others.
+        assert_eq!(given(&[HERE, HOME, OFFICE], neighbour), [HOME, OFFICE]);
+        assert_eq!(given(&[HERE], "127.0.0.1"), [HERE]);
+        assert_eq!(given(&[HERE, HOME], "::ffff:127.0.0.1"), [HOME]);
+        // Never a way through another relay; never more than a few; and never nothing.
+        assert_eq!(given(&[CIRCUIT, WORLD], stranger), [WORLD]);
+        let many: Vec<String> = (1..9).map(|n| format!("/ip4/203.0.113.{n}/tcp/1")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(given(&many, stranger).len(), MAX_OWN_ADDRS);
+        assert_eq!(given(&[HOME, OFFICE], stranger), [HOME]);
+        // A name leads wherever it leads.
+        assert_eq!(
+            given(&["/dns4/relay.example/tcp/4001", HOME], neighbour),
+            ["/dns4/relay.example/tcp/4001"]
+        );
     }
 }
