@@ -69,6 +69,10 @@ fn the_way_to_every_peer_is_shown_everywhere() {
     let nodes = client.json("nodes", &["node", "ls"]);
     let row = nodes.as_array().unwrap().iter().find(named).unwrap().clone();
     assert_eq!(row["path"], "direct", "{row}");
+    assert!(
+        row["addr"].as_str().unwrap().starts_with("/ip4/127.0.0.1/"),
+        "{row}"
+    );
 
     for (args, words) in [
         (vec!["net", "peers"], vec!["PATH", "authority", "direct"]),
@@ -77,7 +81,10 @@ fn the_way_to_every_peer_is_shown_everywhere() {
             vec!["path     direct", "OUTCOME", "connected"],
         ),
         (vec!["status"], vec!["network", "PATH", "direct"]),
-        (vec!["node", "ls"], vec!["PATH", "direct"]),
+        (
+            vec!["node", "ls"],
+            vec!["PATH", "direct", "RTT", "ADDRESS", "/ip4/127.0.0.1/"],
+        ),
     ] {
         let text = client.run(&args).text();
         for word in words {

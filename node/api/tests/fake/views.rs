@@ -49,6 +49,7 @@ pub fn node(id: &str) -> NodeRow {
         roles: vec![],
         state: "online".into(),
         path: "self".into(),
+        addr: String::new(),
         rtt_us: None,
         score: 50,
         tier: "normal".into(),

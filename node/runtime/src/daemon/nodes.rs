@@ -281,6 +281,7 @@ impl Daemon {
                 roles: v.roles.iter().map(|r| r.name().to_owned()).collect(),
                 state: if online { "online" } else { "offline" }.to_owned(),
                 path: if is_me { "self" } else { "none" }.to_owned(),
+                addr: String::new(),
                 rtt_us: None,
                 score: v.score,
                 tier: v.tier.name().to_owned(),

@@ -178,6 +178,7 @@ pub fn into_rows(rows: &mut [NodeRow], paths: Vec<PathView>) {
         if let Some(path) = paths.remove(&row.node) {
             row.path = path.words();
             row.rtt_us = path.rtt_us;
+            row.addr = path.addr;
         }
     }
 }

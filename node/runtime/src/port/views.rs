@@ -145,6 +145,9 @@ pub struct NodeRow {
     /// This daemon's path to it: `self`, `direct`, `relay NAME`, `punching (relay NAME)`, `connecting`,
     /// `unreachable: REASON`, `none` (nobody has tried).
     pub path: String,
+    /// The address in use, as in [`PeerRow`]; empty without a connection.
+    #[serde(default)]
+    pub addr: String,
     /// Round trip in microseconds, where measured.
     pub rtt_us: Option<u64>,
     /// Trust score.

@@ -2,6 +2,7 @@
 
 use crate::{
     args::StatusArgs,
+    commands::net::{brief, place},
     output::{CliError, Exit, Table, clean},
     quantity::{age, cores, money, rfc3339, show_size},
     session::Session,
@@ -143,11 +144,12 @@ fn text(v: &StatusView, relative: bool) -> String {
         for p in &v.peers {
             let rtt = p.rtt_us.map_or_else(|| "-".into(), rtt);
             let member = if p.member { "yes" } else { "no" };
-            let addr = crate::commands::net::place(&p.addr);
+            let addr = place(&p.addr);
+            let path = brief(&p.path);
             table.row([
                 short(&p.node),
                 &p.name,
-                &p.path,
+                &path,
                 &rtt,
                 if p.transport.is_empty() { "-" } else { &p.transport },
                 member,

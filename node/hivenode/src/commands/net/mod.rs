@@ -33,9 +33,44 @@ pub fn place(addr: &str) -> String {
     }
 }
 
+/// Characters of a path shown in a table: enough for a relay's name and for what a reason begins with.
+const PATH_WIDTH: usize = 44;
+
+/// A path as a table has room for it: why a node is unreachable is a line of its own length, which `net paths` and the
+/// JSON documents have whole.
+pub fn brief(path: &str) -> String {
+    if path.chars().count() <= PATH_WIDTH {
+        return path.to_owned();
+    }
+    let kept: String = path.chars().take(PATH_WIDTH - 1).collect();
+    format!("{}…", kept.trim_end())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::place;
+    use super::{PATH_WIDTH, brief, place};
+
+    #[test]
+    fn long_reasons_are_cut_in_tables() {
+        let long =
+            "unreachable: /ip4/203.0.113.7/udp/4001/quic-v1: timed out; /ip4/203.0.113.7/tcp/4001: refused";
+        let cut = brief(long);
+        assert!(
+            cut.starts_with("unreachable: /ip4/203.0.113.7") && cut.ends_with('…'),
+            "{cut}"
+        );
+        assert_eq!(cut.chars().count(), PATH_WIDTH);
+        for whole in [
+            "direct",
+            "relay fra",
+            "unreachable: no address",
+            "punching (relay düsseldorf-außen)",
+        ] {
+            assert_eq!(brief(whole), whole);
+        }
+        let umlauts = "ü".repeat(PATH_WIDTH);
+        assert_eq!(brief(&umlauts), umlauts, "characters, not bytes");
+    }
 
     #[test]
     fn ways_through_relays_are_short() {

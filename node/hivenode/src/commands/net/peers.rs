@@ -1,6 +1,6 @@
 //! `net peers`: the way to everybody.
 
-use super::place;
+use super::{brief, place};
 use crate::{
     commands::daemon::{rtt, short},
     output::{CliError, Exit, Table},
@@ -74,7 +74,7 @@ pub fn row(p: &PathView, relative: bool) -> [String; 9] {
     [
         short(&p.node).to_owned(),
         p.name.clone(),
-        p.words(),
+        brief(&p.words()),
         p.rtt_us.map_or_else(|| "-".to_owned(), rtt),
         or_dash(&p.transport),
         since(p.since, relative),
