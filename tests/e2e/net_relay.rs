@@ -78,7 +78,7 @@ fn a_task_runs_over_a_relay_that_is_named_everywhere() {
 
 #[test]
 fn files_come_over_a_relay_and_say_so() {
-    let mesh = relayed();
+    let mut mesh = relayed();
     relay_until(&mesh.authority, "two reservations", |r| r["reservations"] == 2);
     let bytes: Vec<u8> = (0..6_u32 << 20)
         .map(|n| (n.wrapping_mul(2_654_435_761) >> 11) as u8)
@@ -121,6 +121,17 @@ fn files_come_over_a_relay_and_say_so() {
         .or_else(|_| std::fs::read(&dest))
         .unwrap();
     assert!(got == bytes, "{} bytes came", got.len());
+    // A restart gives nobody a second day's bytes: what was relayed today is counted on.
+    let today = || std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() / (24 * 3600);
+    let day = today();
+    let before = relay(&mesh.authority)["bytes_today"].as_u64().unwrap();
+    mesh.authority.stop();
+    mesh.authority.start();
+    let again = relay_until(&mesh.authority, "it serves again", |r| r["state"] == "serving");
+    let after = again["bytes_today"].as_u64().unwrap();
+    // Unless the day has ended meanwhile.
+    assert!(after >= before || today() > day, "{before}, then {again:#}");
+    assert!(before >= bytes.len() as u64 || today() > day, "{before}");
 }
 
 #[test]

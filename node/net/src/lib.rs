@@ -48,6 +48,6 @@ pub use names::relay_in;
 pub use path::{Attempt, AttemptKind, Link, MAX_ATTEMPTS, Outcome, Path, PathView};
 pub use reach::{MappingView, NetFacts, TEST_TIMEOUT, TestReport, Tester, Tried, route_mtu};
 pub use registry::{Inbound, ProtocolPolicy};
-pub use relay::{CircuitView, Relay, RelayCounts, RelayLimits, RelayLoad, RelayPeer};
+pub use relay::{CircuitView, Relay, RelayCounts, RelayDay, RelayLimits, RelayLoad, RelayPeer};
 pub use stream::{NetReader, NetStream, NetWriter};
 pub use swarm::{MAX_GOSSIP, MAX_PROTECTED, MAX_PROVIDERS, MAX_RELAYS, MAX_SHARED, spawn};

@@ -9,6 +9,7 @@ use crate::{
     jobs::{JobJournal, TREES},
     measure,
     port::{Kind, NodeHandle, Problem, Refused},
+    reach,
 };
 use hive_executor::{Registry, WasmConfig, WasmExecutor};
 use hive_net::NetError;
@@ -170,7 +171,8 @@ pub async fn start(config: Config) -> Result<(NodeHandle, Running), StartError> 
     tracing::info!(target: "hive_runtime", ?report, "blob store open");
     let (files, report) = FileStore::open(&dir, store.clone())?;
     tracing::info!(target: "hive_runtime", ?report, "file store open");
-    let (journal, alarm) = SledJournal::open(&dir.journal(), &TREES)?;
+    let trees: Vec<&'static str> = TREES.into_iter().chain([reach::TREE]).collect();
+    let (journal, alarm) = SledJournal::open(&dir.journal(), &trees)?;
     let problems = alarm.into_iter().map(|a| Problem {
         code: a.code().to_owned(),
         message: match a {

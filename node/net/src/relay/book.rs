@@ -2,7 +2,7 @@
 
 use super::{
     bucket::{Bucket, Speed},
-    limits::{RelayCounts, RelayLimits},
+    limits::{RelayCounts, RelayDay, RelayLimits},
     terms::{CircuitId, Cut, Direction, Pass, Refusal},
     users::{Block, Call, Users, block},
 };
@@ -52,7 +52,10 @@ pub(super) struct Book {
     pub(super) circuits: BTreeMap<CircuitId, Circuit>,
     next: u64,
     bucket: Bucket,
+    /// The time since 1970 at the relay's start, as the machine's clock has it now: it may be put right later.
+    epoch: Duration,
     day: u64,
+    day_began: Duration,
     pub(super) today: u64,
     pub(super) users: Users,
     pub(super) speed: Speed,
@@ -77,7 +80,9 @@ impl Book {
             circuits: BTreeMap::new(),
             next: 0,
             bucket: Bucket::default(),
+            epoch: Duration::ZERO,
             day: 0,
+            day_began: Duration::ZERO,
             today: 0,
             users: Users::default(),
             speed: Speed::default(),
@@ -353,13 +358,46 @@ impl Book {
         self.reservations.retain(|_, (ends, _)| *ends > now);
     }
 
+    /// The time since 1970, as the machine's clock has it: it says when days begin.
+    pub(super) fn clock(&mut self, now: Duration, since_1970: Duration) {
+        self.epoch = since_1970.saturating_sub(now);
+        self.turn_day(now);
+    }
+
+    /// Begins a new day when the clock says so. A clock that is put back gives nobody a second day's bytes; so that none
+    /// that was far ahead makes a day last for ever, none lasts longer than 24 hours.
     fn turn_day(&mut self, now: Duration) {
-        let day = now.as_secs() / DAY.as_secs();
-        if day != self.day {
+        let day = self.epoch.saturating_add(now).as_secs() / DAY.as_secs();
+        if day > self.day || now.saturating_sub(self.day_began) >= DAY {
             self.day = day;
+            self.day_began = now;
             self.today = 0;
             self.users.new_day(now);
         }
+    }
+
+    /// What has been relayed today.
+    pub(super) fn day(&mut self, now: Duration) -> RelayDay {
+        self.turn_day(now);
+        let mut day = RelayDay {
+            day: self.day,
+            total: self.today,
+            ..RelayDay::default()
+        };
+        self.users.tell_day(&mut day);
+        day
+    }
+
+    /// Counts what was relayed earlier on the same day, before a restart. A day that the clock has not reached is taken
+    /// for this one: the clock is behind.
+    pub(super) fn take_up(&mut self, now: Duration, earlier: &RelayDay) {
+        self.turn_day(now);
+        if earlier.day < self.day {
+            return;
+        }
+        self.day = earlier.day;
+        self.today = self.today.saturating_add(earlier.total);
+        self.users.take_up(now, earlier);
     }
 
     fn left_today(&self, from: End) -> u64 {

@@ -2,7 +2,7 @@
 
 use super::{
     book::Book,
-    limits::{CircuitView, RelayCounts, RelayLimits, RelayLoad, RelayPeer},
+    limits::{CircuitView, RelayCounts, RelayDay, RelayLimits, RelayLoad, RelayPeer},
     serve,
     splice::Pipes,
     terms::CircuitId,
@@ -14,7 +14,7 @@ use std::{
     collections::BTreeMap,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +49,11 @@ pub(crate) struct Desk {
 fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
     // All that is locked here is changed by short infallible steps.
     what.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the machine's clock says; days begin by it.
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 impl Desk {
@@ -101,6 +106,7 @@ impl Desk {
     /// Forgets reservations that have run out or whose connection is gone.
     pub(super) fn sweep(&self) {
         let mut book = self.book();
+        book.clock(self.now(), since_1970());
         book.tidy(self.now());
         let mut alive = lock(&self.alive);
         alive.retain(|node, connection| {
@@ -166,6 +172,17 @@ impl Relay {
     /// of reservations or circuits runs out by itself.
     pub fn set_limits(&self, limits: RelayLimits) {
         self.0.book().set_limits(limits);
+    }
+
+    /// What it has relayed today; to be kept over a restart.
+    #[must_use]
+    pub fn day(&self) -> RelayDay {
+        self.0.book().day(self.0.now())
+    }
+
+    /// Counts what this node has relayed earlier the same day, before a restart; one that is over counts no more.
+    pub fn take_up(&self, earlier: &RelayDay) {
+        self.0.book().take_up(self.0.now(), earlier);
     }
 
     /// How much it has to do and to give.
@@ -243,9 +260,11 @@ impl NetHandle {
                 ..ProtocolPolicy::default()
             },
         )?;
+        let mut book = Book::new(limits);
+        book.clock(Duration::ZERO, since_1970());
         let desk = Arc::new(Desk {
             net: self.clone(),
-            book: Mutex::new(Book::new(limits)),
+            book: Mutex::new(book),
             start: Instant::now(),
             alive: Mutex::default(),
             asking: Mutex::default(),

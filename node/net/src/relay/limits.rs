@@ -32,7 +32,7 @@ pub struct RelayLimits {
     pub block_rate: u64,
     /// Bytes a second of all circuits.
     pub total_rate: u64,
-    /// Bytes a day the circuits may carry that one node has opened; a day is 24 hours from the relay's start.
+    /// Bytes a day the circuits may carry that one node has opened; a day is one of UTC.
     pub peer_day: u64,
     /// The same for one address block.
     pub block_day: u64,
@@ -180,6 +180,24 @@ pub struct RelayLoad {
     pub bytes_today: u64,
     /// Bytes a second passed on in the last seconds.
     pub rate: u64,
+}
+
+/// What has been relayed on one day: kept by the relay's owner over a restart, so that a day's bytes stay a day's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RelayDay {
+    /// Which: days since 1970, UTC.
+    pub day: u64,
+    /// Bytes of all circuits.
+    pub total: u64,
+    /// Bytes of the circuits a node has opened; the nodes with the most, at most [`RelayDay::MAX_USERS`].
+    pub peers: Vec<(NodeId, u64)>,
+    /// The same for address blocks: 0 and the first three bytes of an IPv4 address, or 6 and six bytes of an IPv6 one.
+    pub blocks: Vec<([u8; 7], u64)>,
+}
+
+impl RelayDay {
+    /// Nodes, and address blocks, that it names.
+    pub const MAX_USERS: usize = 512;
 }
 
 /// One node as a relay knows it.

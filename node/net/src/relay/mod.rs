@@ -15,4 +15,4 @@ mod wire;
 
 pub(crate) use desk::Desk;
 pub use desk::Relay;
-pub use limits::{CircuitView, RelayCounts, RelayLimits, RelayLoad, RelayPeer};
+pub use limits::{CircuitView, RelayCounts, RelayDay, RelayLimits, RelayLoad, RelayPeer};

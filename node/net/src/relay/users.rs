@@ -1,11 +1,16 @@
 //! What each node and each address block uses of a relay. Pure.
 
-use super::{bucket::Bucket, limits::RelayLimits};
+use super::{
+    bucket::Bucket,
+    limits::{RelayDay, RelayLimits},
+};
 use hive_protocol::ids::NodeId;
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 /// Nodes, and address blocks, whose use is remembered; a member beyond that gets no circuit until others have none.
 pub(super) const MAX_USERS: usize = 16_384;
+/// Nodes, and address blocks, in the account of a day that is kept over a restart: those that have used the most.
+const MAX_KEPT: usize = RelayDay::MAX_USERS;
 /// An address block may ask so many times as often as one node: there are many nodes behind one address.
 const BLOCK_ASKS: u32 = 8;
 
@@ -102,7 +107,37 @@ fn entry<K: Ord + Copy>(
     Some(table.entry(key).or_default())
 }
 
+/// The biggest sums of the day, at most [`MAX_KEPT`].
+fn biggest<K: Copy>(table: &BTreeMap<K, Use>) -> Vec<(K, u64)> {
+    let used = table.iter().filter(|(_, used)| used.today > 0);
+    let mut all: Vec<(K, u64)> = used.map(|(key, used)| (*key, used.today)).collect();
+    all.sort_by_key(|(_, today)| std::cmp::Reverse(*today));
+    all.truncate(MAX_KEPT);
+    all
+}
+
 impl Users {
+    /// Puts what has been used of the day into its account.
+    pub(super) fn tell_day(&self, day: &mut RelayDay) {
+        day.peers = biggest(&self.peers);
+        let blocks = biggest(&self.blocks).into_iter();
+        day.blocks = blocks.map(|(block, today)| (block.0, today)).collect();
+    }
+
+    /// Counts what was used earlier that day.
+    pub(super) fn take_up(&mut self, now: Duration, day: &RelayDay) {
+        for (peer, today) in day.peers.iter().take(MAX_KEPT) {
+            if let Some(used) = entry(&mut self.peers, *peer, now, true) {
+                used.today = used.today.saturating_add(*today);
+            }
+        }
+        for (block, today) in day.blocks.iter().take(MAX_KEPT) {
+            if let Some(used) = entry(&mut self.blocks, Block(*block), now, true) {
+                used.today = used.today.saturating_add(*today);
+            }
+        }
+    }
+
     pub(super) fn peers(&self) -> impl Iterator<Item = (&NodeId, &Use)> {
         self.peers.iter()
     }

@@ -74,6 +74,11 @@ async fn no_byte_goes_beyond_a_circuits_cap_whatever_its_size() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_days_bytes_are_shared_by_all_circuits_of_a_node_to_the_byte() {
+    // A day that ends meanwhile would give them another one.
+    let to_midnight = || 86_400 - std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() % 86_400;
+    while to_midnight() < 120 {
+        tokio::time::sleep(Duration::from_secs(1)).await; // paced: the next day begins by the clock
+    }
     let day = 1_000_003;
     let limits = RelayLimits {
         peer_day: day,
@@ -103,6 +108,23 @@ async fn a_days_bytes_are_shared_by_all_circuits_of_a_node_to_the_byte() {
     let paid = |node: &TestNode| view.iter().find(|p| p.node == node.id()).map(|p| p.bytes_today);
     assert_eq!((paid(&three.a), paid(&three.b)), (Some(day), Some(0)), "{view:?}");
     assert_eq!(three.service.counts().bytes, day);
+    // A relay that begins anew goes on with the day.
+    let kept = three.service.day();
+    assert_eq!(
+        (kept.total, kept.peers.as_slice()),
+        (day, [(three.a.id(), day)].as_slice())
+    );
+    three.service.stop();
+    let mut again = None;
+    until("the relay serves anew", async || {
+        again = three.relay.net.serve_relay(limits).ok();
+        again.is_some()
+    })
+    .await;
+    again.unwrap().take_up(&kept);
+    assert_eq!(reserve(&three.b, &three.relay).await, OK);
+    let (status, _) = connect(&three.a, &three.relay, three.b.id()).await;
+    assert_eq!(status, LIMIT, "the day's bytes are used");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

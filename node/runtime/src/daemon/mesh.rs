@@ -160,6 +160,7 @@ impl Daemon {
         let reach = self.reach(&membership, &standing, &net, local_authority.is_some())?;
         tasks.push(reach.serve_info()?);
         tasks.push(tokio::spawn(reach.clone().run()));
+        tasks.push(tokio::spawn(reach.clone().keep_days()));
         let (vital, vital_seen) = watch::channel(Vital {
             free,
             running: 0,
@@ -262,6 +263,7 @@ impl Daemon {
             config: self.config.net.clone(),
             role: membership.role,
             authority,
+            days: reach::Days::new(self.journal.shared()),
             seed: hive_reach::Seed(crate::random()?),
         }))
     }

@@ -76,6 +76,12 @@ impl JobJournal {
         }
     }
 
+    /// The journal under it, for others' rows.
+    #[must_use]
+    pub fn shared(&self) -> Arc<SledJournal> {
+        Arc::clone(&self.journal)
+    }
+
     fn put<T: Serialize>(&mut self, tree: &'static str, key: Vec<u8>, value: &T) -> Result<(), JournalError> {
         let bytes = codec::encode("journal record", value, MAX_RECORD).map_err(|e| malformed(&e))?;
         let mut parts = bytes.chunks(hive_store::journal::MAX_PAYLOAD_BYTES);

@@ -7,6 +7,7 @@ mod kept;
 mod seen;
 
 use super::{Ended, EndedTask, JobMeta, JobStanding, KeptReceipt, TaskMeta};
+use crate::reach::DayRow;
 use hive_protocol::{
     codec,
     ids::{BlobHash, HoldId, JobId, LeaseId, NetworkId, NodeId, TaskIndex},
@@ -125,6 +126,19 @@ fn receipt() -> KeptReceipt {
     }
 }
 
+/// What a relay has carried on a day: a row of the same journal, of the node's reachability.
+fn relay_day() -> DayRow {
+    DayRow {
+        day: 20_000,
+        total: 3 << 30,
+        peers: vec![(NodeId([1; 32]), 2 << 30), (NodeId([2; 32]), 1 << 30)],
+        blocks: vec![
+            ([0, 192, 0, 2, 0, 0, 0], 2 << 30),
+            ([6, 0x20, 1, 0xd, 0xb8, 0, 1], 1 << 30),
+        ],
+    }
+}
+
 /// Compares a record with its golden bytes, and notes its variants.
 fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(
     name: &'static str,
@@ -170,6 +184,7 @@ fn every_record_of_the_journal_has_its_golden_bytes() {
             &seen,
         ),
         check("journal_ended_stopped", &ended(Ended::Stopped, None), &seen),
+        check("journal_relay_day", &relay_day(), &seen),
     ];
     // What runs a program is a word of the wire, where each of its variants has golden bytes.
     let missing = seen.missing();

@@ -4,6 +4,7 @@
 //! or files.
 
 mod act;
+mod days;
 mod feed;
 mod info;
 mod probe;
@@ -15,6 +16,9 @@ use crate::{
     config::{NetConfig, RelayMode},
     membership::Standing,
 };
+#[cfg(test)]
+pub(crate) use days::DayRow;
+pub use days::{Days, TREE};
 use hive_net::NetHandle;
 use hive_protocol::{ids::NodeId, resources::Role};
 use hive_reach::{Config, Effect, Input, PeerFacts, Report, Seed};
@@ -46,6 +50,8 @@ pub struct Parts {
     pub role: Role,
     /// Whether this node holds an authority.
     pub authority: bool,
+    /// Where what is relayed in a day is kept.
+    pub days: Days,
     /// Entropy.
     pub seed: Seed,
 }
@@ -59,6 +65,7 @@ struct Inner {
     wake: Notify,
     told: watch::Sender<Told>,
     desk: Mutex<Desk>,
+    days: Days,
     found: Mutex<Found>,
     /// Counts tests that have ended.
     tests: watch::Sender<u64>,
@@ -92,6 +99,7 @@ impl Reach {
         let reach = Self(Arc::new(Inner {
             core: Mutex::new(hive_reach::Reach::new(config, parts.seed)),
             desk: Mutex::new(Desk::new(mode, parts.config.relay.limits)),
+            days: parts.days,
             net: parts.net,
             standing: parts.standing,
             clock: parts.clock,

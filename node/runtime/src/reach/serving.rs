@@ -48,6 +48,7 @@ impl Reach {
             (Some(relay), false) => relay.drain(),
             (None, true) => match self.0.net.serve_relay(desk.limits().into()) {
                 Ok(relay) => {
+                    self.0.days.take_up(&relay);
                     tracing::info!(target: "hive_runtime::reach", "relaying for others");
                     desk.relay = Some(relay);
                 }
@@ -136,6 +137,7 @@ impl Reach {
             if cut > 0 {
                 tracing::info!(target: "hive_runtime::reach", cut, "circuits were cut at the end");
             }
+            self.keep_day().await;
         }
     }
 }
