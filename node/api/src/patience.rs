@@ -100,20 +100,41 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
+    /// A writer with this patience and a reader of eight portions, one in a seventh of it: how the first half of what
+    /// is written ended, how the second that nobody reads, and the longest pause the reader really made.
+    async fn written(patience: Duration) -> (io::Result<()>, io::Result<()>, Duration) {
+        let (near, mut far) = duplex(8);
+        let mut near = Patient::new(near, patience);
+        let writer = tokio::spawn(async move {
+            let moved = near.write_all(&[1; 64]).await;
+            (moved, near.write_all(&[2; 64]).await)
+        });
+        let (mut taken, mut longest, mut last) = ([0; 8], Duration::ZERO, Instant::now());
+        for _ in 0..8 {
+            tokio::time::sleep(patience / 7).await; // paced: longer in all than the patience, but it moves
+            if far.read_exact(&mut taken).await.is_err() {
+                break;
+            }
+            longest = longest.max(last.elapsed());
+            last = Instant::now();
+        }
+        longest = longest.max(last.elapsed());
+        let (moved, stopped) = writer.await.unwrap();
+        (moved, stopped, longest)
+    }
+
     #[tokio::test]
     async fn a_reader_that_stops_is_given_up_and_a_slow_one_is_not() {
-        let (near, mut far) = duplex(8);
-        let mut near = Patient::new(near, Duration::from_secs(1));
-        let writer = tokio::spawn(async move {
-            // Longer in all than the limit, but it moves.
-            near.write_all(&[1; 64]).await.unwrap();
-            near.write_all(&[2; 64]).await.unwrap_err().kind()
-        });
-        let mut taken = [0; 8];
-        for _ in 0..8 {
-            tokio::time::sleep(Duration::from_millis(150)).await;
-            far.read_exact(&mut taken).await.unwrap();
+        // Where the machine stood still for longer than the patience nothing is said; then it is tried with more.
+        const TRIES: u32 = 6;
+        for patience in (0..TRIES).map(|n| Duration::from_millis(700 << n)) {
+            let (moved, stopped, longest) = written(patience).await;
+            if longest < patience {
+                moved.unwrap();
+                assert_eq!(stopped.unwrap_err().kind(), io::ErrorKind::TimedOut);
+                return;
+            }
         }
-        assert_eq!(writer.await.unwrap(), io::ErrorKind::TimedOut);
+        panic!("the reader was never quick enough");
     }
 }

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 const CALLS: usize = 2000;
 
-async fn median<F: Future<Output = ()>>(call: impl Fn() -> F) -> Duration {
+/// What the middle call took, and what the fastest tenth took at most: the machine may be busy with other things most
+/// of the time, but what is wrong here makes every call slow.
+async fn times<F: Future<Output = ()>>(call: impl Fn() -> F) -> (Duration, Duration) {
     let mut took = Vec::with_capacity(CALLS);
     for _ in 0..CALLS {
         let started = Instant::now();
@@ -17,23 +19,23 @@ async fn median<F: Future<Output = ()>>(call: impl Fn() -> F) -> Duration {
         took.push(started.elapsed());
     }
     took.sort();
-    took[CALLS / 2]
+    (took[CALLS / 2], took[CALLS / 10])
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kept_alive_call_adds_little() {
     let (handle, _fake) = fake();
-    let port = median(|| async { drop(handle.status().await.unwrap()) }).await;
+    let (port, _) = times(|| async { drop(handle.status().await.unwrap()) }).await;
     let d = Daemon::with(Bounds::default(), true).await;
-    let unix = median(|| async { drop(d.client.status().await.unwrap()) }).await;
+    let (unix, fast_unix) = times(|| async { drop(d.client.status().await.unwrap()) }).await;
     let client = Client::tcp(d.addr(), TOKEN);
-    let tcp = median(|| async { drop(client.status().await.unwrap()) }).await;
+    let (tcp, fast_tcp) = times(|| async { drop(client.status().await.unwrap()) }).await;
     println!("GET /v1/status, median of {CALLS}: port {port:?}, unix {unix:?}, tcp {tcp:?}");
     let metrics = d.client.metrics().await.unwrap();
     assert!(
         metrics.contains("hivenode_api_connections 2"),
         "connections are kept: {metrics}"
     );
-    assert!(unix < Duration::from_millis(20), "{unix:?}");
-    assert!(tcp < Duration::from_millis(20), "{tcp:?}");
+    assert!(fast_unix < Duration::from_millis(20), "{fast_unix:?}");
+    assert!(fast_tcp < Duration::from_millis(20), "{fast_tcp:?}");
 }

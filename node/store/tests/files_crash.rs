@@ -15,15 +15,32 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::atomic::AtomicBool,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
 const CHILD: &str = "HIVE_STORE_FILES_CHILD";
+/// How many reports a child may make before it stands still and waits for its end: without it a fast child is done
+/// before it is killed.
+const REPORTS: &str = "HIVE_STORE_FILES_REPORTS";
+/// So many of them are beyond those that are waited for: the kill comes while they are made.
+const AHEAD: usize = 4;
 const SIZE: u64 = 6 * SEGMENT + 11 * GROUP + 13;
 
 fn is_child() -> Option<PathBuf> {
     std::env::var_os(CHILD).map(PathBuf::from)
+}
+
+/// Says that something was done, or stands still when enough was.
+fn report(what: &str) {
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+    let most = std::env::var(REPORTS).map_or(usize::MAX, |n| n.parse().unwrap());
+    println!("done {what}");
+    if MADE.fetch_add(1, Ordering::Relaxed) + 1 >= most {
+        loop {
+            std::thread::park();
+        }
+    }
 }
 
 /// Runs `test` of this file in a process of its own and kills it after `n` reports and a moment; returns all reports.
@@ -31,6 +48,7 @@ fn run_and_kill(test: &str, dir: &Path, n: usize, moment: Duration) -> Vec<Strin
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .env(CHILD, dir)
+        .env(REPORTS, (n + AHEAD).to_string())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -102,11 +120,11 @@ fn child_that_receives() {
             bytes.clear();
             s.read(segment, mask, &mut bytes).unwrap();
             assert_eq!(p.write_mask(segment, mask, &bytes).unwrap(), mask);
-            println!("done {segment} {mask}");
+            report(&format!("{segment} {mask}"));
         }
     }
     p.finish(None, None).unwrap();
-    println!("done end 0");
+    report("end 0");
 }
 
 #[test]
@@ -199,9 +217,9 @@ fn child_that_finishes_one_after_the_other() {
         };
         let p = to.begin(&hash, &d, u64::MAX).unwrap();
         transfer(&from.source(&hash).unwrap(), &p);
-        println!("done ready {n}");
+        report(&format!("ready {n}"));
         p.finish(None, None).unwrap();
-        println!("done end {n}");
+        report(&format!("end {n}"));
         if to_blob {
             fs::write(dir.join(format!("files/{n}")), &data).unwrap();
         }
@@ -307,7 +325,7 @@ fn child_that_receives_a_folder() {
         for (n, hash, size) in page {
             if size > GROUP {
                 let one = p.begin_entry(n).unwrap();
-                println!("done asked {n} {}", size - one.bytes_here());
+                report(&format!("asked {n} {}", size - one.bytes_here()));
                 transfer(&from.source(&hash).unwrap(), &one);
                 one.finish(None, None).unwrap();
             } else {
@@ -325,12 +343,12 @@ fn child_that_receives_a_folder() {
             .collect();
         assert!(p.write_small(&batch).unwrap().is_empty());
         for (n, _) in &small {
-            println!("done small {n} 0");
+            report(&format!("small {n} 0"));
         }
     }
-    println!("done whole 0 0");
+    report("whole 0 0");
     p.finish().unwrap();
-    println!("done end 0 0");
+    report("end 0 0");
 }
 
 #[test]

@@ -8,15 +8,21 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 /// Process starts that may wait; each takes about a millisecond.
 const STARTS_QUEUED: usize = 64;
 /// Bytes kept of what a process said on standard error: the last words of a crash.
 const LAST_WORDS: usize = 2 << 10;
+
+/// How long the last words of an ended process are waited for: they are in the pipe already, so passing it means that
+/// something else holds the pipe open.
+const LAST_WORDS_TIME: Duration = Duration::from_secs(5);
 
 /// A started process and the parent's end of its pipe.
 pub(super) struct Process {
@@ -29,6 +35,8 @@ pub(super) struct Guard {
     child: Mutex<Child>,
     pid: u32,
     words: Arc<Mutex<Vec<u8>>>,
+    /// Reads the words; until somebody waits for its end.
+    listening: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Guard {
@@ -54,8 +62,11 @@ impl Guard {
             child.wait().map(|status| status.to_string())
         });
         let status = status.await.unwrap_or_else(|e| e.to_string());
-        // Whatever it wrote was in the pipe before it ended; the reading task only needs a turn.
-        tokio::task::yield_now().await;
+        // Whatever it wrote was in the pipe before it ended; the reading task may not have had its turn yet.
+        let listening = lock(&self.listening).take();
+        if let Some(listening) = listening {
+            let _ = tokio::time::timeout(LAST_WORDS_TIME, listening).await;
+        }
         let words = lock(&self.words);
         let words = String::from_utf8_lossy(&words);
         match words.trim() {
@@ -96,15 +107,17 @@ pub(super) async fn start(exe: &Path) -> Result<Process> {
         .await
         .map_err(|_| Error::other("the starting thread has ended"))??;
     let words: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let mut listening = None;
     if let Some(stderr) = child.stderr.take() {
         let from = pipe::Receiver::from_owned_fd(OwnedFd::from(stderr))?;
-        tokio::spawn(listen(from, Arc::clone(&words)));
+        listening = Some(tokio::spawn(listen(from, Arc::clone(&words))));
     }
     let pid = child.id();
     let guard = Arc::new(Guard {
         child: Mutex::new(child),
         pid,
         words,
+        listening: Mutex::new(listening),
     });
     Ok(Process {
         pipe: UnixStream::from_std(ours)?,

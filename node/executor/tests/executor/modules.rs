@@ -112,7 +112,8 @@ async fn a_compile_bomb_meets_the_time_cap() {
     let start = Instant::now();
     let failure = refusal(tight, bytes).await;
     assert_eq!(failure.code, "module.compile_timeout", "{failure}");
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    // Left alone it takes longer than this on any machine.
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
@@ -131,6 +132,10 @@ async fn a_compile_bomb_meets_the_memory_cap() {
 #[tokio::test]
 async fn a_compile_bomb_does_not_disturb_running_tasks() {
     let cache = tempfile::tempdir().unwrap();
+    // What runs is compiled before: the short time is the bomb's alone.
+    let usual = WasmExecutor::new(config(cache.path())).unwrap();
+    let bed_before = on(&usual, 1, tempfile::tempdir().unwrap()).await;
+    bed_before.handle.prepare(program(NOOP)).await.unwrap();
     let tight = WasmConfig {
         compile_wall: Duration::from_millis(300),
         ..config(cache.path())

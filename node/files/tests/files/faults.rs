@@ -25,6 +25,14 @@ async fn with_one_honest_provider_every_fault_is_survived() {
         request.hints = vec![bad.hint()];
         request.lookup = false;
         let transfer = b.files.pull(request).await.unwrap();
+        let blamed = matches!(fault, Fault::WrongBytes | Fault::WrongGroups | Fault::WrongTree);
+        let met = || bad.was_asked() && (!blamed || !b.evidence.lock().unwrap().is_empty());
+        let meeting = async {
+            while !met() {
+                tokio::time::sleep(Duration::from_millis(20)).await; // paced: looks again until the deadline
+            }
+        };
+        soon(&format!("{fault:?} is met"), meeting).await;
         let waiting = tokio::time::timeout(Duration::from_millis(400), transfer.done()).await;
         assert!(
             waiting.is_err(),
@@ -39,7 +47,6 @@ async fn with_one_honest_provider_every_fault_is_survived() {
             "{fault:?}"
         );
         let evidence = b.evidence.lock().unwrap().clone();
-        let blamed = matches!(fault, Fault::WrongBytes | Fault::WrongGroups | Fault::WrongTree);
         assert!(
             evidence.iter().all(|e| e.node == bad.net.me()),
             "{fault:?}: {evidence:?}"

@@ -71,6 +71,8 @@ pub const ALL: [Fault; 14] = [
 pub struct Hostile {
     pub net: NetHandle,
     store: FileStore,
+    /// Streams and requests that came.
+    asked: Arc<AtomicU64>,
 }
 
 /// A hostile provider of this file.
@@ -86,10 +88,12 @@ pub async fn start(seed: u8, dir: &Path, file: &Path, fault: Fault) -> Hostile {
     let hostile = Hostile {
         net,
         store: store.clone(),
+        asked: Arc::clone(&asked),
     };
     tokio::spawn(async move {
         while let Some((_, stream)) = inbound.accept().await {
             let (store, asked) = (store.clone(), Arc::clone(&asked));
+            asked.fetch_add(1, Ordering::Relaxed);
             tokio::spawn(async move {
                 if fault == Fault::Breaks {
                     return;
@@ -110,6 +114,11 @@ impl Hostile {
             addrs: self.net.listen_addrs(),
             whole: true,
         }
+    }
+
+    /// Whether anybody has come to it.
+    pub fn was_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) > 0
     }
 
     pub fn has(&self, hash: &BlobHash) -> bool {

@@ -2,7 +2,7 @@
 
 #![allow(dead_code)]
 
-use hive_files::{Clock, Config, Deps, Evidence, Files, Hint, NoLeases};
+use hive_files::{Clock, Config, Deps, Evidence, Files, Hint, NoLeases, Transfer};
 use hive_net::{Config as NetConfig, Gate, Limits, ListenAddrs, NetEvents, NetHandle, spawn};
 use hive_protocol::{
     credential::Credential,
@@ -14,9 +14,13 @@ use hive_protocol::{
 };
 use hive_store::{BlobStore, DataDir, DiskBudget, SledJournal, files::FileStore};
 use std::{
+    net::{TcpListener, UdpSocket},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 pub const MESH: NetworkId = NetworkId([7; 32]);
@@ -209,6 +213,53 @@ pub async fn soon<T>(what: &str, doing: impl Future<Output = T>) -> T {
         Ok(done) => done,
         Err(_) => panic!("not within the deadline: {what}"),
     }
+}
+
+/// A port for a node that is to come back to it: none of those that a system hands out by itself, so that nobody has it
+/// by chance while the node is away.
+pub fn own_port() -> u16 {
+    const FIRST: u32 = 15_000;
+    const COUNT: u32 = 15_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Other processes of the same test begin somewhere else.
+    let start = std::process::id().wrapping_mul(7919);
+    for _ in 0..COUNT {
+        let n = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(FIRST + n % COUNT).unwrap();
+        if is_free(port) {
+            return port;
+        }
+    }
+    panic!("no port is free");
+}
+
+fn is_free(port: u16) -> bool {
+    let at = ("127.0.0.1", port);
+    UdpSocket::bind(at).is_ok() && TcpListener::bind(at).is_ok()
+}
+
+/// What ended has let go of its port.
+pub async fn until_free(port: u16) {
+    let end = Instant::now() + DEADLINE;
+    while !is_free(port) {
+        assert!(Instant::now() < end, "port {port} stays taken");
+        tokio::time::sleep(Duration::from_millis(10)).await; // paced: a port has no event when it is free
+    }
+}
+
+/// Waits until nothing more comes, and says how much has been fetched by then. A view is made anew every 200 ms.
+pub async fn until_still(transfer: &Transfer) -> u64 {
+    const LOOKS: u32 = 5;
+    let (mut last, mut same) = (transfer.view().fetched, 0);
+    let end = Instant::now() + DEADLINE;
+    while same < LOOKS {
+        assert!(Instant::now() < end, "it does not stop");
+        tokio::time::sleep(Duration::from_millis(250)).await; // paced: nothing may come for a while
+        let now = transfer.view().fetched;
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+    }
+    last
 }
 
 /// Bytes that do not repeat and cannot be compressed.

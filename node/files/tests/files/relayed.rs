@@ -1,20 +1,18 @@
 //! Pulls between nodes that only have a relay between them.
 
 use crate::{
-    node::{DEADLINE, TestNode, net, net_at, noise, soon, start_hidden},
+    node::{TestNode, net_at, noise, own_port, soon, start_hidden, until_free, until_still},
     pulls::share,
 };
 use hive_files::{Hint, PullRequest, Stage, Target};
 use hive_net::{ListenAddrs, NetEvents, NetHandle, Relay, RelayLimits};
-use std::{
-    net::UdpSocket,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::path::Path;
 
 /// A relay, and two nodes that nobody can dial.
 struct Field {
     relay: NetHandle,
+    /// Where the relay listens.
+    port: u16,
     service: Relay,
     a: TestNode,
     b: TestNode,
@@ -23,7 +21,8 @@ struct Field {
 
 impl Field {
     async fn new(seed: u8, dir: &Path, limits: RelayLimits) -> Self {
-        let (relay, events) = net(seed).await;
+        let port = own_port();
+        let (relay, events) = net_at(seed, ListenAddrs::Loopback(port)).await;
         let service = relay.serve_relay(limits).unwrap();
         let a = start_hidden(seed + 1, &dir.join("a")).await;
         let b = start_hidden(seed + 2, &dir.join("b")).await;
@@ -33,18 +32,12 @@ impl Field {
         }
         Self {
             relay,
+            port,
             service,
             a,
             b,
             _events: events,
         }
-    }
-
-    /// The port on which the relay listens.
-    fn port(&self) -> u16 {
-        let addrs = self.relay.listen_addrs();
-        let tcp = addrs.iter().find_map(|a| a.split("/tcp/").nth(1)).unwrap();
-        tcp.split('/').next().unwrap().parse().unwrap()
     }
 
     /// The one with the content, where it can be reached: at the relay alone.
@@ -58,15 +51,6 @@ impl Field {
             addrs: vec![address],
             whole: true,
         }
-    }
-}
-
-/// What ended has let go of its port.
-async fn until_free(port: u16) {
-    let end = Instant::now() + DEADLINE;
-    while UdpSocket::bind(("127.0.0.1", port)).is_err() {
-        assert!(Instant::now() < end, "port {port} stays taken");
-        tokio::time::sleep(Duration::from_millis(10)).await; // paced: a port has no event when it is free
     }
 }
 
@@ -124,8 +108,9 @@ async fn a_relay_that_breaks_off_costs_nothing_that_was_verified() {
     std::fs::write(&file, noise(1, size)).unwrap();
     let root = share(a, &file).await;
     let hint = field.hint().await;
+    // So slow that it is far from done when the relay dies, also where that takes a while.
     let rate = hive_files::LimitsConfig {
-        node: hive_files::Schedule::always(Some(6_000_000)),
+        node: hive_files::Schedule::always(Some(2_000_000)),
         ..hive_files::LimitsConfig::default()
     };
     a.files.limits().set(hive_files::Direction::Out, rate);
@@ -136,11 +121,11 @@ async fn a_relay_that_breaks_off_costs_nothing_that_was_verified() {
     let mut seen = transfer.watch();
     drop(soon("a part", seen.wait_for(|v| v.done > 5 << 20)).await.unwrap());
     // The relay dies with all circuits and comes back; the reservation is made again by itself.
-    let had = transfer.view().done;
-    let port = field.port();
     field.relay.shutdown().await;
-    until_free(port).await;
-    let (again, _events) = net_at(220, ListenAddrs::Loopback(port)).await;
+    until_free(field.port).await;
+    let had = until_still(&transfer).await;
+    assert!(had < size as u64, "it was done before the relay died");
+    let (again, _events) = net_at(220, ListenAddrs::Loopback(field.port)).await;
     let service = again.serve_relay(RelayLimits::default()).unwrap();
     a.files
         .limits()

@@ -1,14 +1,13 @@
 //! Providers that are not there yet, or leave in the middle and come back; and clocks that jump meanwhile.
 
 use crate::{
-    node::{DEADLINE, TestNode, net, net_at, noise, now, soon, start, start_on},
+    node::{TestNode, net, net_at, noise, now, own_port, soon, start, start_on, until_free},
     pulls::share,
 };
 use hive_files::{Config, Direction, Hint, LimitsConfig, PullRequest, Schedule, Target};
 use hive_net::ListenAddrs;
 use hive_protocol::time::Timestamp;
 use std::{
-    net::UdpSocket,
     path::Path,
     sync::{
         Arc,
@@ -24,29 +23,16 @@ fn limit(rate: u64) -> LimitsConfig {
     }
 }
 
-fn port(node: &TestNode) -> u16 {
-    let addrs = node.net.listen_addrs();
-    let quic = addrs.iter().find_map(|a| a.split("/udp/").nth(1)).unwrap();
-    quic.split('/').next().unwrap().parse().unwrap()
-}
-
-async fn until_free(port: u16) {
-    let end = Instant::now() + DEADLINE;
-    while UdpSocket::bind(("127.0.0.1", port)).is_err() {
-        assert!(Instant::now() < end, "port {port} stays taken");
-        tokio::time::sleep(Duration::from_millis(10)).await; // paced: a port has no event when it is free
-    }
-}
-
-/// The same node once more where it was, as far as others can tell.
-async fn back(seed: u8, port: u16, dir: &Path) -> TestNode {
+/// A node at this port; the second time it is the same once more, as far as others can tell.
+async fn at_port(seed: u8, port: u16, dir: &Path) -> TestNode {
     let net = net_at(seed, ListenAddrs::Loopback(port)).await;
     start_on(net, seed, dir, Config::default(), Arc::new(now))
 }
 
 async fn leaves_and_returns(folder: bool, seed: u8) {
     let dir = tempfile::tempdir().unwrap();
-    let a = start(seed, &dir.path().join("a")).await;
+    let at = own_port();
+    let a = at_port(seed, at, &dir.path().join("a")).await;
     let b = start(seed + 1, &dir.path().join("b")).await;
     let from = a.path("from");
     let size = 20 << 20;
@@ -59,14 +45,14 @@ async fn leaves_and_returns(folder: bool, seed: u8) {
         std::fs::write(&from, noise(1, size)).unwrap();
     }
     let root = share(&a, &from).await;
-    a.files.limits().set(Direction::Out, limit(6_000_000));
+    // So slow that it is far from done when it is left, also where that takes a while.
+    a.files.limits().set(Direction::Out, limit(2_000_000));
     let mut request = PullRequest::new(root, folder, Target::Path(b.path("got")));
     request.hints = vec![a.hint()];
     request.lookup = false;
     let transfer = b.files.pull(request).await.unwrap();
     let mut seen = transfer.watch();
     drop(soon("a part", seen.wait_for(|v| v.done > 4 << 20)).await.unwrap());
-    let at = port(&a);
     a.files.close().await;
     a.net.shutdown().await;
     until_free(at).await;
@@ -74,7 +60,7 @@ async fn leaves_and_returns(folder: bool, seed: u8) {
     let gone = tokio::time::timeout(Duration::from_secs(3), transfer.done()).await;
     assert!(gone.is_err(), "nobody is there: {gone:?}");
     let had = transfer.view().done;
-    let again = back(seed, at, &dir.path().join("again")).await;
+    let again = at_port(seed, at, &dir.path().join("again")).await;
     assert_eq!(share(&again, &from).await, root);
     let done = soon("the rest", transfer.done()).await.unwrap();
     assert!(
@@ -107,15 +93,12 @@ async fn a_provider_that_is_not_there_yet_is_waited_for() {
     let from = dir.path().join("file");
     std::fs::write(&from, noise(1, 5 << 20)).unwrap();
     // Where it will be.
-    let (early, _events) = net(150).await;
+    let at = own_port();
+    let (early, _events) = net_at(150, ListenAddrs::Loopback(at)).await;
     let hint = Hint {
         node: early.me(),
         addrs: early.listen_addrs(),
         whole: true,
-    };
-    let at: u16 = {
-        let quic = hint.addrs.iter().find_map(|a| a.split("/udp/").nth(1)).unwrap();
-        quic.split('/').next().unwrap().parse().unwrap()
     };
     early.shutdown().await;
     until_free(at).await;
@@ -131,7 +114,7 @@ async fn a_provider_that_is_not_there_yet_is_waited_for() {
         .unwrap()
         .clone();
     assert_eq!(view.stalled.unwrap().code, "file.no_provider");
-    let a = back(150, at, &dir.path().join("a")).await;
+    let a = at_port(150, at, &dir.path().join("a")).await;
     assert_eq!(share(&a, &from).await, root);
     soon("the pull", transfer.done()).await.unwrap();
     assert!(std::fs::read(b.path("got")).unwrap() == std::fs::read(&from).unwrap());
@@ -185,5 +168,5 @@ async fn a_clock_that_is_set_in_the_middle_changes_nothing() {
         took >= Duration::from_millis(2500),
         "{took:?}: the limit did not hold"
     );
-    assert!(took < Duration::from_secs(20), "{took:?}: it stood still");
+    // That it does not stand still for as long as the clock was set back is what the deadlines say.
 }

@@ -43,17 +43,23 @@ async fn four_sources_share_the_work_and_progress_only_grows() {
     let bytes = noise(1, 40 << 20);
     let mut root = BlobHash([0; 32]);
     for n in 0..4 {
-        let node = slow(140 + n, &dir.path().join(format!("s{n}")), 8 * MB).await;
+        // Next to nothing until all of them are there: who came late would have less to give.
+        let node = slow(140 + n, &dir.path().join(format!("s{n}")), MB / 20).await;
         let from = node.path("file");
         std::fs::write(&from, &bytes).unwrap();
         root = share(&node, &from).await;
         sources.push(node);
     }
     let b = start(145, &dir.path().join("b")).await;
-    let start = Instant::now();
     let hints = sources.iter().map(TestNode::hint).collect();
     let transfer = b.files.pull(request(root, b.path("got"), hints)).await.unwrap();
     let mut seen = transfer.watch();
+    let all = seen.wait_for(|v| v.peers.iter().filter(|p| p.bytes > 0).count() == sources.len());
+    drop(soon("all are there", all).await.unwrap());
+    let start = Instant::now();
+    for source in &sources {
+        source.files.limits().set(Direction::Out, limit(8 * MB));
+    }
     let watching = tokio::spawn(async move {
         let mut last = (0, 0);
         while seen.changed().await.is_ok() {
@@ -202,12 +208,12 @@ async fn limits_hold_and_can_be_changed() {
         let root = share(&a, &from).await;
         let node = if direction == Direction::In { &b } else { &a };
         node.files.limits().set(direction, limit(6 * MB));
+        let start = Instant::now();
         let transfer = b
             .files
             .pull(request(root, b.path(&format!("got{n}")), vec![a.hint()]))
             .await
             .unwrap();
-        let start = Instant::now();
         // All but the last bytes, which come after the limit is gone.
         let mut seen = transfer.watch();
         let to = soon("the middle", seen.wait_for(|v| v.done > 30_000_000))

@@ -363,7 +363,9 @@ mod tests {
                 record,
             };
             // Without the look at the free space that `apply` takes first.
-            j.write(vec![op]).and_then(|()| j.flush()).err()
+            let error = j.write(vec![op]).and_then(|()| j.flush()).err();
+            // A disk that only stood still for a while is no full one.
+            error.filter(|_| j.flush().is_err())
         });
         let code = error.unwrap().code();
         assert!(

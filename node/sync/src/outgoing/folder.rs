@@ -304,7 +304,7 @@ mod tests {
     use super::*;
     use crate::outgoing::listing::{HOT_NS, HOT_SIZE};
     use hive_protocol::manifest::Manifest;
-    use std::fs;
+    use std::{fs, os::unix::fs::MetadataExt};
 
     fn all() -> Dirty {
         Dirty {
@@ -367,12 +367,10 @@ mod tests {
             .set_len(HOT_SIZE)
             .unwrap();
         tree.look(all(), &never).unwrap();
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap();
-        let listing = tree.list(None, i64::try_from(now.as_nanos()).unwrap());
+        let written = fs::metadata(temp.path().join("big")).unwrap();
+        let written = written.mtime() * 1_000_000_000 + written.mtime_nsec();
+        let listing = tree.list(None, written + HOT_NS / 2);
         assert!(listing.hot && listing.found.len() == 1);
-        let later = i64::try_from(now.as_nanos()).unwrap() + 2 * HOT_NS;
-        assert_eq!(tree.list(None, later).found.len(), 2);
+        assert_eq!(tree.list(None, written + 2 * HOT_NS).found.len(), 2);
     }
 }

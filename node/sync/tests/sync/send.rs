@@ -208,7 +208,9 @@ async fn ten_thousand_changes_are_a_few_states_and_none_is_missed() {
         "10,000 new files: all announced after {took:?} in {} states",
         states - 1
     );
-    assert!(states < 200, "{states}");
+    // Each of them comes after a quiet that is gathered over; how many that may be says how long it all took.
+    let most = 2 + took.as_millis() / u128::from(hive_transfer::mirror::QUIET.0);
+    assert!(states as u128 <= most, "{states} in {took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
