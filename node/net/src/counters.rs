@@ -81,6 +81,8 @@ counters! {
     gossip_dropped_flood,
     /// Neighbours that could not take gossip fast enough.
     gossip_slow_peers,
+    /// Neighbours sent away because they took no gossip for long.
+    gossip_deaf_sent_away,
     /// Provider records of others taken into our part of the hash table.
     dht_records_stored,
     /// Provider records refused.

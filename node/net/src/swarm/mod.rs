@@ -10,6 +10,7 @@ mod attempts;
 mod behaviour;
 mod book;
 mod candidates;
+mod deaf;
 mod dialing;
 mod doors;
 mod gated;
@@ -110,6 +111,8 @@ pub(crate) struct Node {
     /// Bounded in pace.rs.
     pace: pace::Pace,
     announcer: announced::Announcer,
+    /// Bounded in deaf.rs.
+    deaf: deaf::Deaf,
     unseen: on_bulk::Unseen,
     /// Where bulk streams lead without a direct connection of the mesh, and since when; bounded by their number.
     strayed: on_bulk::Unseen,
@@ -182,6 +185,7 @@ pub async fn spawn(config: Config) -> Result<(NetHandle, NetEvents), NetError> {
         ungreeted: greeting::Ungreeted::default(),
         pace: pace::Pace::default(),
         announcer: announced::Announcer::new(config.secret.clone(), config.network)?,
+        deaf: deaf::Deaf::default(),
         unseen: on_bulk::Unseen::new(),
         strayed: on_bulk::Unseen::new(),
         relays: on_relay::Relays::default(),

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 
 /// A member that floods the mesh is neither let in nor sought for this time.
 const SHUT_OUT: Duration = Duration::from_secs(60);
+/// A neighbour that takes no gossip is not let in for this time: long enough for another to take its place, and shorter
+/// than what bulk streams and leases outlive, for it may be slow and honest.
+const DEAF_OUT: Duration = Duration::from_secs(5);
 /// Gossip is ignored when this many events wait: the other half of the queue is for what must not be lost.
 const GOSSIP_ROOM: usize = EVENT_QUEUE / 2;
 
@@ -42,9 +45,28 @@ impl Node {
             Event::SlowPeer { peer_id, .. } => {
                 count(&self.shared.tally.gossip_slow_peers);
                 tracing::debug!(peer = %peer_id, "a neighbour does not take gossip fast enough");
+                self.slow(peer_id);
             }
             _ => {}
         }
+    }
+
+    /// Sends a neighbour away that stays deaf: it may come back after a while. Those that are kept whatever happens are
+    /// there for other things than gossip.
+    fn slow(&mut self, peer: PeerId) {
+        let now = Instant::now();
+        let kept = self
+            .table
+            .get(&peer)
+            .is_none_or(|known| self.is_protected(&known.node));
+        if kept || !self.deaf.slow(peer, now) {
+            return;
+        }
+        count(&self.shared.tally.gossip_deaf_sent_away);
+        tracing::info!(%peer, "takes no gossip: sent away for {} s", DEAF_OUT.as_secs());
+        self.swarm.behaviour_mut().doors.ban(peer, now, DEAF_OUT);
+        // An error means that it is gone already.
+        let _ = self.swarm.disconnect_peer_id(peer);
     }
 
     fn heard(&mut self, from: PeerId, id: MessageId, message: Message) {

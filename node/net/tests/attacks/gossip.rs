@@ -259,9 +259,21 @@ async fn deaf(seed: u8, victim: &TestNode) -> TestNode {
             }
         });
     }
-    node.net.subscribe(Topic::Demand).await.unwrap();
     // Over TCP, where less fits into a stream that nobody reads.
     node.net.dial(victim.id(), victim.tcp()).await.unwrap();
+    // Not by its own gossip: that would connect anew now and then, because nobody greets it.
+    let topic = Some(Topic::Demand.name(crate::mesh::MESH));
+    let subscribe = Some(true);
+    let listens = Rpc {
+        subscriptions: vec![raw::Subscription { subscribe, topic }],
+        ..Rpc::default()
+    };
+    let mut stream = raw::stream(&node, victim.id(), raw::VERSIONS[2]).await;
+    raw::say(&mut stream, &listens).await.unwrap();
+    let _held = tokio::spawn(async move {
+        std::future::pending::<()>().await;
+        drop(stream);
+    });
     node
 }
 
@@ -322,14 +334,13 @@ async fn a_neighbour_that_never_reads_is_given_up_and_others_hear_everything() {
         .await;
     }
     let counters = friend_net.counters();
-    // The deaf one connects anew now and then, because nobody greets it: where all this took long, its queue was emptied.
-    until("it is noticed", async || {
+    let more = async || {
         for _ in 0..10 {
             let _ = hub_net.publish(Topic::Demand, vec![b'.'; SIZE]).await;
         }
-        hub_net.counters().gossip_slow_peers > 0
-    })
-    .await;
+        hub_net.counters()
+    };
+    until("it is noticed", async || more().await.gossip_slow_peers > 0).await;
     let grown = rss().saturating_sub(before);
     println!("beside a deaf neighbour: {grown} KiB grown");
     assert_eq!(
@@ -337,8 +348,11 @@ async fn a_neighbour_that_never_reads_is_given_up_and_others_hear_everything() {
         (0, 0)
     );
     assert!(grown < 128_000, "{grown} KiB");
-    until("it is connected, or again", async || {
-        hub_net.peers().await.iter().any(|p| p.node == deaf.id())
+    let sent_away = hub_net.counters().gossip_deaf_sent_away;
+    assert_eq!(sent_away, 0, "at the first word");
+    until("it is sent away", async || more().await.gossip_deaf_sent_away > 0).await;
+    until("it is gone", async || {
+        hub_net.peers().await.iter().all(|p| p.node != deaf.id())
     })
     .await;
 }
