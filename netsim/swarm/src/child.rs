@@ -49,7 +49,11 @@ pub async fn serve(args: &Serve) -> Result<(), Fail> {
     answer(|| node.stat()).await
 }
 
-/// Makes the nodes, says so, joins at `go`, says how that went, stays until the input ends.
+/// The word at which those of a crowd that have no peer any more join again.
+pub const AGAIN: &str = "again";
+
+/// Makes the nodes, says so, joins at `go`, says how that went, stays until the input ends and says at each word what
+/// is counted.
 pub async fn crowd(args: &Crowd) -> Result<(), Fail> {
     let mut nodes = Vec::new();
     for n in 0..u64::try_from(args.nodes)? {
@@ -93,19 +97,31 @@ pub async fn crowd(args: &Crowd) -> Result<(), Fail> {
     }
     done.ms = sorted(done.ms);
     say(&done)?;
-    answer(|| {
-        let mut all = Stat::default();
-        for stat in nodes.iter().map(Node::stat) {
-            all.peers += stat.peers;
-            all.opened += stat.opened;
-            all.closed += stat.closed;
-            all.failed += stat.failed;
-            all.failed_in += stat.failed_in;
-            all.duplicate += stat.duplicate;
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(word) = lines.next_line().await? {
+        if word == AGAIN {
+            for node in nodes.iter().filter(|n| n.stat().peers == 0) {
+                // Who cannot is missed by the server.
+                let _ = node.join(&args.id, &args.addr).await;
+            }
         }
-        all
-    })
-    .await
+        say(&sum(&nodes))?;
+    }
+    Ok(())
+}
+
+/// The counts of all of them.
+fn sum(nodes: &[Node]) -> Stat {
+    let mut all = Stat::default();
+    for stat in nodes.iter().map(Node::stat) {
+        all.peers += stat.peers;
+        all.opened += stat.opened;
+        all.closed += stat.closed;
+        all.failed += stat.failed;
+        all.failed_in += stat.failed_in;
+        all.duplicate += stat.duplicate;
+    }
+    all
 }
 
 async fn answer(stat: impl Fn() -> Stat) -> Result<(), Fail> {

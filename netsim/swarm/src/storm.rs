@@ -3,7 +3,7 @@
 use crate::{
     Fail,
     args::{Carrier, Kind, Storm},
-    child::{Joined, Up},
+    child::{AGAIN, Joined, Up},
     figures::{median, quantile, table},
     node::Stat,
     process::{Child, Usage, usage},
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// The server has this long before the first one comes, and after the last has joined, until it is looked at.
 const SETTLE: Duration = Duration::from_secs(3);
 /// Times it is given that long at the most: on a machine that is busy with other things the last ends of the storm may
-/// come late.
+/// come late, and who took too long to be heard joins again, as daemons do.
 const SETTLES: u32 = 10;
 /// The idle server is looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
@@ -162,7 +162,7 @@ async fn one(args: &Storm, kind: Kind, carrier: Carrier) -> Result<Outcome, Fail
     tokio::time::sleep(SETTLE).await;
     let before = usage(server.pid())?;
     let joined: Joined = crowd.ask("go").await?;
-    let (here, there) = settled(&mut server, &mut crowd).await?;
+    let (here, there) = settled(&mut server, &mut crowd, joined.ms.len()).await?;
     let after = usage(server.pid())?;
     let (later, minutes) = idle(args.idle, server.pid()).await?;
     let (here_later, there_later): (Stat, Stat) = (server.ask("stat").await?, crowd.ask("stat").await?);
@@ -193,13 +193,15 @@ async fn one(args: &Storm, kind: Kind, carrier: Carrier) -> Result<Outcome, Fail
     })
 }
 
-/// Waits until the counts of both stay what they are for a while; gives them back.
-async fn settled(server: &mut Child, crowd: &mut Child) -> Result<(Stat, Stat), Fail> {
+/// Waits until the server has so many peers and the counts of both stay what they are for a while; gives them back.
+async fn settled(server: &mut Child, crowd: &mut Child, joined: usize) -> Result<(Stat, Stat), Fail> {
     let mut last = (Stat::default(), Stat::default());
     for _ in 0..SETTLES {
         tokio::time::sleep(SETTLE).await;
-        let now: (Stat, Stat) = (server.ask("stat").await?, crowd.ask("stat").await?);
-        if now == last {
+        let here: Stat = server.ask("stat").await?;
+        let all = here.peers == joined as u64;
+        let now = (here, crowd.ask(if all { "stat" } else { AGAIN }).await?);
+        if all && now == last {
             break;
         }
         last = now;
