@@ -64,11 +64,13 @@ impl Node {
         self.ungreeted.tries.retain(|peer, (_, last)| {
             !greeted.contains(peer) && now.saturating_duration_since(*last) < FORGET
         });
+        // A machine without time to spare hears late: what it has let wait it must not close.
+        let within = GREETED_WITHIN + self.lag.patience();
         let late: Vec<PeerId> = self
             .table
             .members()
             .filter(|(peer, since)| {
-                !greeted.contains(peer) && now.saturating_duration_since(*since) >= GREETED_WITHIN
+                !greeted.contains(peer) && now.saturating_duration_since(*since) >= within
             })
             .map(|(peer, _)| peer)
             .collect();
