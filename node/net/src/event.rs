@@ -144,6 +144,13 @@ pub enum NetEvent {
         /// Remote address of the preferred connection.
         addr: Option<String>,
     },
+    /// The preferred connection to a member is carried by another transport than before, its path being the same.
+    Carried {
+        /// Who.
+        node: NodeId,
+        /// Remote address of the connection that is preferred now.
+        addr: String,
+    },
     /// A member told us where it listens.
     PeerAddrs {
         /// Who.

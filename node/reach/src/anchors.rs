@@ -6,7 +6,7 @@
 //! chance is this node's own), and kept as long as they answer.
 
 use crate::{
-    addr::{self, Block},
+    addr::{self, Block, Carrier},
     config::{FIRST_PAUSE, LONGEST_PAUSE, MAX_ANCHOR_DIALS, MAX_PEERS, Seed, WANTED_ANCHORS},
     effect::Effect,
     input::{PeerFacts, When},
@@ -36,6 +36,8 @@ struct Peer {
     /// Where it was connected from or to.
     at: Option<String>,
     connected: bool,
+    /// Over what, when it is connected without a relay.
+    carrier: Option<Carrier>,
     first_met: Option<When>,
     failures: u32,
     not_before: When,
@@ -108,6 +110,7 @@ impl Anchors {
             addrs: Vec::new(),
             at: None,
             connected: false,
+            carrier: None,
             first_met: None,
             failures: 0,
             not_before: Timestamp(0),
@@ -173,6 +176,7 @@ impl Anchors {
         self.dirty = true;
         if let Some(peer) = self.peer(node) {
             peer.connected = true;
+            peer.carrier = addr::parse(at).map(|d| d.carrier);
             peer.failures = 0;
             peer.dialing = None;
             peer.first_met.get_or_insert(now);
@@ -187,6 +191,7 @@ impl Anchors {
         self.dirty = true;
         if let Some(peer) = self.peers.get_mut(node) {
             peer.connected = false;
+            peer.carrier = None;
             peer.not_before = now;
         }
     }
@@ -208,15 +213,34 @@ impl Anchors {
         }
     }
 
-    /// Peers that are connected over TCP: where, and where they listen.
-    pub(crate) fn on_tcp(&self) -> impl Iterator<Item = (NodeId, &str, &[String])> {
+    /// The connection to a peer is another one now.
+    pub(crate) fn moved(&mut self, node: &NodeId, at: &str) {
+        let Some(peer) = self.peers.get_mut(node).filter(|p| p.connected) else {
+            return;
+        };
+        let direct = addr::parse(at);
+        peer.carrier = direct.as_ref().map(|d| d.carrier);
+        if direct.is_some() {
+            peer.at = Some(at.to_owned());
+        }
+    }
+
+    /// Peers that are connected over this carrier: where, and where they listen.
+    pub(crate) fn over(&self, carrier: Carrier) -> impl Iterator<Item = (NodeId, &str, &[String])> {
         self.peers
             .iter()
-            .filter(|(_, p)| p.connected)
-            .filter_map(|(node, p)| {
-                let at = p.at.as_deref().filter(|at| at.contains("/tcp/"))?;
-                Some((*node, at, p.addrs.as_slice()))
-            })
+            .filter(move |(_, p)| p.carrier == Some(carrier))
+            .filter_map(|(node, p)| Some((*node, p.at.as_deref()?, p.addrs.as_slice())))
+    }
+
+    /// Whether this peer is connected over this carrier.
+    pub(crate) fn is_over(&self, node: &NodeId, carrier: Carrier) -> bool {
+        self.peers.get(node).is_some_and(|p| p.carrier == Some(carrier))
+    }
+
+    /// Whether anybody is connected, by whatever way.
+    pub(crate) fn anybody(&self) -> bool {
+        self.peers.values().any(|p| p.connected)
     }
 
     pub(crate) fn addrs(&self, node: &NodeId) -> Vec<String> {

@@ -19,6 +19,11 @@ pub const MAX_PEERS: usize = 1024;
 
 /// What an observer saw counts for this long unless it says it again.
 pub const SEEN_LIFE: Millis = Millis::mins(60);
+/// For the kind of the router: what an observer said that is not connected any more counts for this long, if others see
+/// the same number.
+pub const GONE_LIFE: Millis = Millis::mins(10);
+/// For the kind of the router: numbers seen within this time were there together; an older one has been replaced.
+pub const TOGETHER: Millis = Millis::mins(2);
 /// A confirmation that is not renewed ends after this time (libp2p's own never does).
 pub const CONFIRMED_LIFE: Millis = Millis::mins(40);
 /// Addresses are tested again this often; a third of the life, so that two tests may be lost.

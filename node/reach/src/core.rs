@@ -10,7 +10,7 @@ use crate::{
     own::Own,
     report::Reachability,
     slots::Slots,
-    udp::Udp,
+    way::{Standing, Way},
 };
 use hive_protocol::{
     ids::NodeId,
@@ -28,7 +28,8 @@ pub struct Reach {
     pub(crate) config: Config,
     pub(crate) now: Timestamp,
     pub(crate) own: Own,
-    pub(crate) udp: Udp,
+    pub(crate) udp: Way,
+    pub(crate) tcp: Way,
     pub(crate) candidates: Candidates,
     pub(crate) slots: Slots,
     pub(crate) anchors: Anchors,
@@ -62,7 +63,8 @@ impl Reach {
             own: Own::new(&config.announce),
             config,
             now: Timestamp(0),
-            udp: Udp::default(),
+            udp: Way::new(Carrier::Quic),
+            tcp: Way::new(Carrier::Tcp),
             candidates: Candidates::default(),
             slots: Slots::default(),
             anchors: Anchors::new(seed),
@@ -101,8 +103,8 @@ impl Reach {
             self.test_due.filter(|_| self.met_since.is_some()),
             self.slots.next_due(now),
             self.anchors.next_due(now),
-            self.udp
-                .next_due(self.tries_udp() && self.anchors.on_tcp().next().is_some()),
+            self.next_try(&self.udp, Carrier::Quic),
+            self.next_try(&self.tcp, Carrier::Tcp),
             self.wants_relays()
                 .then(|| self.candidates.next_due(now, &relays))
                 .flatten(),
@@ -153,7 +155,15 @@ impl Reach {
             Input::Connected { node, addr, dialer } => self.connected(node, &addr, dialer),
             Input::Disconnected { node } => self.anchors.disconnected(now, &node),
             Input::DialFailed { node } => self.anchors.dial_failed(now, &node),
-            Input::Tried { addr, reached } => self.udp.tried(&addr, reached),
+            Input::Moved { node, addr } => {
+                self.anchors.moved(&node, &addr);
+                self.ways(|way| way.connected(now, &addr));
+            }
+            Input::Silent { addr } => {
+                let anybody = self.anchors.anybody();
+                self.ways(|way| way.silent(now, &addr, anybody));
+            }
+            Input::Tried { addr, reached } => self.ways(|way| way.tried(now, &addr, reached)),
             Input::Authorities(all) => self.authorities(&all),
             Input::Heard(facts) => self.heard(&facts),
             Input::Found(nodes) => self.found(&nodes),
@@ -178,14 +188,32 @@ impl Reach {
                 self.test_due = Some(now);
                 self.candidates.ask_again();
                 self.find_due = now;
+                self.ways(Way::ask_again);
             }
             Input::Tick => {}
         }
     }
 
     fn addresses_changed(&mut self) {
-        self.udp.reset();
+        self.ways(Way::reset);
         self.test_soon(TEST_AFTER);
+    }
+
+    fn ways(&mut self, mut tell: impl FnMut(&mut Way)) {
+        tell(&mut self.udp);
+        tell(&mut self.tcp);
+    }
+
+    /// Who is connected, as far as it says something about this carrier.
+    pub(crate) fn standing(&self, carrier: Carrier) -> Standing {
+        Standing {
+            here: self.anchors.over(carrier).next().is_some(),
+            anybody: self.anchors.anybody(),
+        }
+    }
+
+    fn next_try(&self, way: &Way, carrier: Carrier) -> Option<Timestamp> {
+        way.next_due(self.now, self.to_try(way, carrier).is_some())
     }
 
     fn test_soon(&mut self, after: Millis) {
@@ -200,7 +228,7 @@ impl Reach {
             self.test_soon(TEST_AFTER);
         }
         self.anchors.connected(now, node, at);
-        self.udp.connected(at);
+        self.ways(|way| way.connected(now, at));
         if dialer {
             // Where it was dialed is where it listens.
             self.candidates.seen_at(&node, at);
@@ -266,6 +294,8 @@ impl Reach {
         self.candidates.check();
         self.slots.check();
         self.anchors.check();
+        self.udp.check();
+        self.tcp.check();
         assert!(self.effects.len() <= MAX_EFFECTS, "too many effects");
         if let Some(published) = &self.told.published {
             assert!(
@@ -284,19 +314,6 @@ impl Own {
             .iter()
             .filter_map(|(_, row)| row.listening.map(|at| at + UNCONFIRMED));
         silent.filter(|at| *at > now).min()
-    }
-
-    /// Over which carrier translation shows best.
-    pub(crate) fn telling_carrier(&self) -> Carrier {
-        let seen = |carrier| {
-            self.iter()
-                .any(|(_, r)| r.direct.carrier == carrier && !r.seen.is_empty())
-        };
-        if seen(Carrier::Quic) {
-            Carrier::Quic
-        } else {
-            Carrier::Tcp
-        }
     }
 }
 

@@ -85,8 +85,9 @@ pub enum Effect {
     },
     /// Never close connections to these for room, and keep room for them.
     Protect(Vec<NodeId>),
-    /// Find out whether UDP passes: try this QUIC address of a connected peer; answer with `Tried`.
-    TryUdp {
+    /// Find out whether UDP or TCP passes: try this address of a peer that is connected over the other one; answer
+    /// with `Tried`.
+    Try {
         /// Whose.
         node: NodeId,
         /// Which.

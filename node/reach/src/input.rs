@@ -126,12 +126,24 @@ pub enum Input {
         /// Who.
         node: NodeId,
     },
+    /// A connected member is reached in another way than before: another carrier, or through a relay.
+    Moved {
+        /// Who.
+        node: NodeId,
+        /// Its address on the connection that is used now; a circuit when it is relayed.
+        addr: String,
+    },
+    /// An address was dialed, and nobody has answered there: not even to refuse.
+    Silent {
+        /// Which.
+        addr: String,
+    },
     /// A dial that this core asked for has failed.
     DialFailed {
         /// Whom.
         node: NodeId,
     },
-    /// One try of an address of a peer over one carrier, for telling whether UDP passes.
+    /// One try of an address of a peer over one carrier, for telling whether UDP and TCP pass.
     Tried {
         /// Which.
         addr: String,

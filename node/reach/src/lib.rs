@@ -20,7 +20,7 @@ mod publish;
 mod report;
 mod settle;
 mod slots;
-mod udp;
+mod way;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +32,6 @@ pub use core::Reach;
 pub use effect::{Effect, Published, PublishedKind};
 pub use input::{Input, MappedBy, PeerFacts, RelayLoad};
 pub use report::{
-    AddressRow, CandidateRow, Filtering, Mapping, Reachability, Report, SeenRow, Serving, ServingWhy,
-    SlotState, UdpState,
+    AddressRow, CandidateRow, Filtering, Mapping, Passage, Reachability, Report, SeenRow, Serving,
+    ServingWhy, SlotState,
 };

@@ -1,7 +1,7 @@
 //! What people are shown of a node's reachability.
 
 use crate::{
-    addr::Scope,
+    addr::{Carrier, Scope},
     config::CONFIRMED_LIFE,
     core::Reach,
     effect::Published,
@@ -88,9 +88,9 @@ impl Filtering {
     }
 }
 
-/// Whether UDP passes.
+/// Whether UDP, or TCP, passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UdpState {
+pub enum Passage {
     /// Not known.
     Unknown,
     /// It does.
@@ -215,7 +215,9 @@ pub struct Report {
     /// Whose packets come in.
     pub filtering: Filtering,
     /// Whether UDP passes.
-    pub udp: UdpState,
+    pub udp: Passage,
+    /// Whether TCP passes.
+    pub tcp: Passage,
     /// Where this node listens.
     pub listen: Vec<String>,
     /// What others see.
@@ -249,9 +251,10 @@ impl Reach {
         Report {
             met: self.met_since.is_some(),
             reachability: self.reachability,
-            mapping: judge::mapping(own, own.telling_carrier()),
+            mapping: self.mapping(),
             filtering: judge::filtering(own, now),
             udp: self.udp.state(),
+            tcp: self.tcp.state(),
             listen: listed(own, |row| row.listening.is_some()),
             seen: own
                 .iter()
@@ -278,6 +281,16 @@ impl Reach {
             serving: self.serving(),
             protected: self.anchors.told().to_vec(),
             tested_at: self.tested_at,
+        }
+    }
+
+    /// How the router translates over QUIC, or if that is not known over TCP.
+    fn mapping(&self) -> Mapping {
+        let over =
+            |carrier| judge::mapping(&self.own, carrier, self.now, |n| self.anchors.is_over(n, carrier));
+        match over(Carrier::Quic) {
+            Mapping::Unknown => over(Carrier::Tcp),
+            known => known,
         }
     }
 

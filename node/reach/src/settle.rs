@@ -7,8 +7,12 @@ use crate::{
     effect::Effect,
     judge, publish,
     report::{Reachability, Serving, ServingWhy},
+    way::Way,
 };
-use hive_protocol::time::{Millis, Timestamp};
+use hive_protocol::{
+    ids::NodeId,
+    time::{Millis, Timestamp},
+};
 
 impl Reach {
     /// Whether this node is to be reached through relays.
@@ -74,11 +78,7 @@ impl Reach {
         }
         let mut out = Vec::new();
         self.keep_testing(&mut out);
-        if self.tries_udp()
-            && let Some((node, addr)) = self.udp.try_of(now, self.anchors.on_tcp())
-        {
-            out.push(Effect::TryUdp { node, addr });
-        }
+        self.keep_trying(&mut out);
         self.keep_relays(&mut out);
         self.anchors.keep(now, &self.slots.relays(), &mut out);
         self.say(&mut out);
@@ -87,9 +87,55 @@ impl Reach {
         }
     }
 
-    /// Whether this node uses UDP at all, and others directly.
-    pub(crate) fn tries_udp(&self) -> bool {
-        self.config.direct && self.own.listens_on(Carrier::Quic)
+    /// Finds out whether UDP and TCP pass, where that is not known.
+    fn keep_trying(&mut self, out: &mut Vec<Effect>) {
+        let now = self.now;
+        for carrier in [Carrier::Quic, Carrier::Tcp] {
+            let standing = self.standing(carrier);
+            self.way(carrier).look(now, standing);
+            let way = self.way_of(carrier);
+            if way.free(now)
+                && let Some((node, addr)) = self.to_try(way, carrier)
+            {
+                self.way(carrier).tries(now, &addr);
+                out.push(Effect::Try { node, addr });
+            }
+        }
+    }
+
+    fn way(&mut self, carrier: Carrier) -> &mut Way {
+        match carrier {
+            Carrier::Quic => &mut self.udp,
+            Carrier::Tcp => &mut self.tcp,
+        }
+    }
+
+    fn way_of(&self, carrier: Carrier) -> &Way {
+        match carrier {
+            Carrier::Quic => &self.udp,
+            Carrier::Tcp => &self.tcp,
+        }
+    }
+
+    /// Whom to try over this carrier, if this node uses it at all, and others directly.
+    pub(crate) fn to_try(&self, way: &Way, carrier: Carrier) -> Option<(NodeId, String)> {
+        if !self.config.direct || !self.own.listens_on(carrier) {
+            return None;
+        }
+        let other = match carrier {
+            Carrier::Quic => Carrier::Tcp,
+            Carrier::Tcp => Carrier::Quic,
+        };
+        way.candidate(self.anchors.over(other))
+    }
+
+    /// Whether it is being found out at this moment whether UDP or TCP passes.
+    #[must_use]
+    pub fn undecided(&self) -> bool {
+        [Carrier::Quic, Carrier::Tcp].into_iter().any(|carrier| {
+            let way = self.way_of(carrier);
+            way.undecided(self.to_try(way, carrier).is_some())
+        })
     }
 
     fn keep_testing(&mut self, out: &mut Vec<Effect>) {

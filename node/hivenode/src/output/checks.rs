@@ -19,7 +19,11 @@ pub fn verdict(checks: &[CheckRow]) -> Exit {
 pub fn table(out: &Output, checks: &[CheckRow]) {
     let mut table = Table::new(&["CHECK", "RESULT", "DETAIL"]);
     for c in checks {
-        let word = if c.verdict == "fail" { "FAIL" } else { &c.verdict };
+        let word = match c.verdict.as_str() {
+            "fail" => "FAIL",
+            _ if c.untested => "-",
+            other => other,
+        };
         table.row([c.name.as_str(), word, &c.detail]);
     }
     table.print(out);

@@ -40,6 +40,8 @@ pub struct NetFacts {
     pub mappings: Vec<MappingView>,
     /// Why no router has, if that was tried.
     pub mapping_error: Option<String>,
+    /// Whether a router was there and has refused; otherwise none offers it.
+    pub mapping_refused: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -54,6 +56,7 @@ struct Mappings {
     /// At most one for each port listened on and protocol.
     list: Vec<Mapping>,
     error: Option<String>,
+    refused: bool,
 }
 
 /// The live facts.
@@ -83,7 +86,7 @@ impl Facts {
     /// A router has opened a port; says whether that is news.
     pub(crate) fn map(&self, addr: Multiaddr, by: Mapper, lifetime: Duration) -> bool {
         let mut mappings = self.mappings.lock().unwrap_or_else(PoisonError::into_inner);
-        mappings.error = None;
+        (mappings.error, mappings.refused) = (None, false);
         let until = Instant::now() + lifetime;
         if let Some(old) = mappings.list.iter_mut().find(|m| m.addr == addr) {
             let same = old.by == by;
@@ -102,11 +105,18 @@ impl Facts {
         mappings.list.len() < before
     }
 
-    /// No router opens any; says whether the reason is news.
-    pub(crate) fn unmappable(&self, reason: &str) -> bool {
+    /// Whether a router was there and has refused.
+    #[cfg(test)]
+    pub(crate) fn refused(&self) -> bool {
+        let mappings = self.mappings.lock().unwrap_or_else(PoisonError::into_inner);
+        mappings.refused
+    }
+
+    /// No router opens any; `refused` when one was asked and said no. Says whether the reason is news.
+    pub(crate) fn unmappable(&self, reason: &str, refused: bool) -> bool {
         let mut mappings = self.mappings.lock().unwrap_or_else(PoisonError::into_inner);
         let news = mappings.error.as_deref() != Some(reason);
-        mappings.error = Some(reason.to_owned());
+        (mappings.error, mappings.refused) = (Some(reason.to_owned()), refused);
         news
     }
 }
@@ -137,6 +147,7 @@ impl NetHandle {
                 })
                 .collect(),
             mapping_error: mappings.error.clone(),
+            mapping_refused: mappings.refused,
         }
     }
 }
@@ -181,12 +192,15 @@ mod tests {
         let facts = Facts::default();
         let addr: Multiaddr = "/ip4/203.0.113.5/tcp/4001".parse().unwrap();
         let hour = Duration::from_secs(3600);
-        assert!(facts.unmappable("no router"));
-        assert!(!facts.unmappable("no router"));
+        assert!(facts.unmappable("no router", false));
+        assert!(!facts.unmappable("no router", false));
         assert!(facts.map(addr.clone(), Mapper::Upnp, hour));
         assert!(!facts.map(addr.clone(), Mapper::Upnp, hour));
         assert_eq!(facts.mapped(), std::slice::from_ref(&addr));
-        assert!(facts.unmappable("no router"), "it was forgotten when one came");
+        assert!(
+            facts.unmappable("no router", false),
+            "it was forgotten when one came"
+        );
         assert!(facts.unmap(&addr));
         assert!(!facts.unmap(&addr));
     }

@@ -82,6 +82,8 @@ pub(crate) struct Peer {
     pub wanted: bool,
     /// The way to it that was told last, and since when it is that.
     pub path: Option<(Path, Instant)>,
+    /// What the owner was told the preferred connection is carried by.
+    pub carried: Option<Transport>,
 }
 
 impl Peer {
@@ -202,6 +204,7 @@ impl Table {
                 identified: None,
                 wanted: false,
                 path: None,
+                carried: None,
             })
             .connections
             .push(connection);

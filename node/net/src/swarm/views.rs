@@ -59,12 +59,25 @@ impl Node {
             return;
         }
         let path = self.path_of(&id, peer);
-        if peer.path.as_ref().is_some_and(|(told, _)| *told == path) {
+        let best = peer.preferred(self.me);
+        let carried = best.map(|c| c.transport);
+        let same = peer.path.as_ref().is_some_and(|(told, _)| *told == path);
+        if same && peer.carried == carried {
             return;
         }
-        let (node, addr) = (peer.node, peer.preferred(self.me).map(|c| c.addr.to_string()));
+        let (node, addr) = (peer.node, best.map(|c| c.addr.to_string()));
         if let Some(peer) = self.table.get_mut(&id) {
-            peer.path = Some((path.clone(), Instant::now()));
+            peer.carried = carried;
+            if !same {
+                peer.path = Some((path.clone(), Instant::now()));
+            }
+        }
+        if same {
+            // Streams that run need not care; who judges what passes does.
+            if let Some(addr) = addr {
+                self.tell(NetEvent::Carried { node, addr });
+            }
+            return;
         }
         self.tell(NetEvent::Path { node, path, addr });
     }

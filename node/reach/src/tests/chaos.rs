@@ -71,7 +71,18 @@ impl Rng {
             },
             9 => Input::Disconnected { node: n },
             10 => Input::DialFailed { node: n },
-            11 => Input::Tried { addr, reached: flag },
+            11 => [
+                Input::Tried {
+                    addr: addr.clone(),
+                    reached: flag,
+                },
+                Input::Moved {
+                    node: n,
+                    addr: addr.clone(),
+                },
+                Input::Silent { addr },
+            ][self.below(3) as usize]
+                .clone(),
             12 => Input::Authorities((0..self.below(40)).map(|_| self.node()).collect()),
             13 | 14 => Input::Heard(PeerFacts {
                 node: n,
@@ -126,6 +137,12 @@ fn run(seed: u64) -> String {
                             node: *node,
                             addr,
                             dialer: true,
+                        };
+                    }
+                    Effect::Try { addr, .. } => {
+                        input = Input::Tried {
+                            addr: addr.clone(),
+                            reached: rng.below(3) == 0,
                         };
                     }
                     _ => {}

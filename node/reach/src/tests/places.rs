@@ -1,7 +1,7 @@
 //! Where a node can stand: public, behind routers of each kind, in a site, alone.
 
 use super::*;
-use crate::{Filtering, MappedBy, Mapping, Reachability, ServingWhy, UdpState};
+use crate::{Filtering, MappedBy, Mapping, Passage, Reachability, ServingWhy};
 
 fn test(rig: &mut Rig, n: u16, addr: &str, reachable: bool, stranger: bool) {
     rig.tell(Input::Tested {
@@ -231,16 +231,140 @@ fn udp_that_does_not_pass_is_noticed() {
     rig.heard(1, true, HOP).connected(1, "/ip4/203.0.113.1/tcp/4001");
     for _ in 0..20 {
         for effect in rig.taken() {
-            if let Effect::TryUdp { node: whose, addr } = effect {
+            if let Effect::Try { node: whose, addr } = effect {
                 assert_eq!((whose, addr.as_str()), (node(1), HOP));
                 rig.tell(Input::Tried { addr, reached: false });
             }
         }
         rig.pass(Millis::secs(1));
     }
-    assert_eq!(rig.reach.report().udp, UdpState::Blocked);
+    assert_eq!(rig.reach.report().udp, Passage::Blocked);
     rig.connected(2, WAN);
-    assert_eq!(rig.reach.report().udp, UdpState::Open, "it passes after all");
+    assert_eq!(rig.reach.report().udp, Passage::Open, "it passes after all");
+}
+
+/// Answers what is tried for a while: over QUIC, and over TCP.
+fn tries(rig: &mut Rig, quic: bool, tcp: bool) {
+    for _ in 0..20 {
+        for effect in rig.taken() {
+            if let Effect::Try { addr, .. } = effect {
+                let reached = if addr.contains("/tcp/") { tcp } else { quic };
+                rig.tell(Input::Tried { addr, reached });
+            }
+        }
+        rig.pass(Millis::secs(1));
+    }
+}
+
+#[test]
+fn udp_that_passes_no_longer_is_noticed_and_so_is_its_return() {
+    let mut rig = Rig::behind_nat();
+    let over_tcp = "/ip4/203.0.113.1/tcp/4001";
+    rig.heard(1, true, HOP);
+    rig.pass(Millis::mins(3));
+    assert_eq!(rig.reach.report().udp, Passage::Open);
+    rig.tell(Input::Moved {
+        node: node(1),
+        addr: over_tcp.to_owned(),
+    });
+    assert!(rig.reach.undecided());
+    tries(&mut rig, false, true);
+    let report = rig.reach.report();
+    assert_eq!((report.udp, report.tcp), (Passage::Blocked, Passage::Open));
+    assert!(!rig.reach.undecided());
+    // Nobody's connection is lost when it comes back: it has to be asked.
+    rig.tell(Input::Fresh);
+    assert!(rig.reach.undecided());
+    tries(&mut rig, true, true);
+    assert_eq!(rig.reach.report().udp, Passage::Open);
+    // And without anybody asking, some minutes later.
+    rig.pass(Millis::mins(6));
+    rig.taken();
+    tries(&mut rig, false, true);
+    rig.pass(Millis::mins(6));
+    tries(&mut rig, false, true);
+    assert_eq!(rig.reach.report().udp, Passage::Blocked);
+    rig.pass(Millis::mins(6));
+    tries(&mut rig, true, true);
+    assert_eq!(rig.reach.report().udp, Passage::Open);
+}
+
+#[test]
+fn with_quic_only_and_nobody_answering_udp_does_not_pass() {
+    let mut rig = Rig::new(|_| {});
+    rig.listening(LAN).heard(1, true, HOP).connected(1, HOP);
+    rig.pass(Millis::mins(3));
+    rig.tell(Input::Disconnected { node: node(1) });
+    for _ in 0..5 {
+        rig.pass(Millis::secs(10));
+        rig.tell(Input::Silent { addr: HOP.to_owned() });
+    }
+    assert_eq!(rig.reach.report().udp, Passage::Blocked);
+    rig.connected(1, HOP);
+    assert_eq!(rig.reach.report().udp, Passage::Open);
+}
+
+#[test]
+fn tcp_that_does_not_pass_is_noticed_where_quic_does() {
+    for passes in [true, false] {
+        let mut rig = Rig::behind_nat();
+        rig.heard(1, true, "/ip4/203.0.113.1/tcp/4001");
+        tries(&mut rig, true, passes);
+        let wanted = if passes { Passage::Open } else { Passage::Blocked };
+        assert_eq!(rig.reach.report().tcp, wanted);
+        assert_eq!(rig.reach.report().udp, Passage::Open);
+    }
+}
+
+#[test]
+fn what_observers_said_of_another_time_makes_no_router_symmetric() {
+    let at = |n: u8| format!("/ip4/198.51.100.{n}/udp/4001/quic-v1");
+    let new = "/ip4/203.0.113.77/udp/4001/quic-v1";
+    // Two observers; then the provider gives another address, and the second observer is gone.
+    let mut rig = Rig::behind_nat();
+    rig.connected(2, &at(2)).observed(2, &at(2), WAN);
+    assert_eq!(rig.reach.report().mapping, Mapping::EndpointIndependent);
+    rig.tell(Input::Disconnected { node: node(2) });
+    rig.pass(Millis::secs(5));
+    rig.observed(1, HOP, new);
+    assert_eq!(rig.reach.report().mapping, Mapping::OneObserver, "of now");
+    rig.connected(3, &at(3)).observed(3, &at(3), new);
+    assert_eq!(rig.reach.report().mapping, Mapping::EndpointIndependent);
+    // A connection that outlived the change, whose observer has not said anything since.
+    let mut rig = Rig::behind_nat();
+    rig.connected(2, &at(2)).observed(2, &at(2), WAN);
+    rig.pass(Millis::mins(10));
+    rig.observed(1, HOP, new);
+    assert_ne!(rig.reach.report().mapping, Mapping::EndpointDependent);
+    // Seen at the same time at two addresses, by members that are there: that is another matter.
+    rig.observed(2, &at(2), WAN);
+    assert_eq!(rig.reach.report().mapping, Mapping::EndpointDependent);
+}
+
+#[test]
+fn one_member_that_lies_makes_no_router_symmetric() {
+    let at = |n: u8| format!("/ip4/198.51.100.{n}/udp/4001/quic-v1");
+    let lie = "/ip4/203.0.113.9/udp/6/quic-v1";
+    let mut rig = Rig::behind_nat();
+    rig.connected(2, &at(2)).observed(2, &at(2), lie);
+    assert_eq!(
+        rig.reach.report().mapping,
+        Mapping::EndpointDependent,
+        "of two nobody knows who is right"
+    );
+    rig.connected(3, &at(3)).observed(3, &at(3), WAN);
+    assert_eq!(rig.reach.report().mapping, Mapping::EndpointIndependent);
+    // Where each sees another port, nobody is in the majority.
+    rig.observed(3, &at(3), "/ip4/203.0.113.9/udp/7/quic-v1");
+    assert_eq!(rig.reach.report().mapping, Mapping::EndpointDependent);
+    // And one that says that a public node is translated is alone with it.
+    let mut rig = Rig::new(|_| {});
+    rig.listening(WAN);
+    for n in 2..5 {
+        rig.connected(n, &at(n as u8));
+        rig.observed(n, &at(n as u8), if n == 3 { lie } else { WAN });
+    }
+    assert_eq!(rig.reach.report().mapping, Mapping::None);
 }
 
 #[test]

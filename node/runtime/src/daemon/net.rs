@@ -87,7 +87,8 @@ impl Daemon {
                 }
             }
             // How this node is reached: the core of that has heard it.
-            NetEvent::Observed { .. }
+            NetEvent::Carried { .. }
+            | NetEvent::Observed { .. }
             | NetEvent::Reached { .. }
             | NetEvent::Tested { .. }
             | NetEvent::Mapped { .. }

@@ -63,8 +63,17 @@ impl Lines {
             verdict: verdict.name().to_owned(),
             detail: detail.into(),
             fix: fix.filter(|_| verdict != Verdict::Pass).map(str::to_owned),
+            untested: false,
         };
         self.0.push((verdict, row));
+    }
+
+    /// Nothing is known that speaks against it, and nothing that speaks for it.
+    fn untested(&mut self, name: &str, detail: &str) {
+        self.add(name, Verdict::Pass, detail, None);
+        if let Some((_, row)) = self.0.last_mut() {
+            row.untested = true;
+        }
     }
 }
 
@@ -118,11 +127,25 @@ fn peers(f: &Facts<'_>, lines: &mut Lines) {
     }
 }
 
+/// What may be so when nobody answers at all.
+const NOBODY: &str =
+    "nothing answers over it: it is blocked, or this machine or all that it knows are offline";
+/// And what to do.
+const ONLINE: &str = "is this machine online? does the authority run? else let this machine reach the authority's port in the firewall, over UDP or TCP";
+
 fn transports(f: &Facts<'_>, lines: &mut Lines) {
     let tcp_works = f.reach.tcp == Some(true);
+    let alone = !f.peers.iter().any(|p| connected(&p));
     match (f.config.transports, f.reach.udp) {
         (Transports::Tcp, _) => lines.add("udp", Verdict::Pass, "not used (transports = tcp)", None),
         (_, Some(true)) => lines.add("udp", Verdict::Pass, "passes: connections use QUIC", None),
+        (Transports::Quic, Some(false)) if alone => lines.add(
+            "udp",
+            Verdict::Fail,
+            format!("{NOBODY}; TCP is switched off (transports = quic)"),
+            Some("hivenode config set transports both"),
+        ),
+        (Transports::Both, Some(false)) if alone => lines.add("udp", Verdict::Fail, NOBODY, Some(ONLINE)),
         (Transports::Quic, Some(false)) => lines.add(
             "udp",
             Verdict::Fail,
@@ -141,16 +164,12 @@ fn transports(f: &Facts<'_>, lines: &mut Lines) {
             "is blocked, and TCP has not worked either",
             Some("let this machine reach the authority's port in the firewall, over UDP or TCP"),
         ),
-        (_, None) => lines.add(
-            "udp",
-            Verdict::Pass,
-            "not tested: nobody was dialed over it yet",
-            None,
-        ),
+        (_, None) => lines.untested("udp", "not tested: nobody to try it with"),
     }
     match (f.config.transports, f.reach.tcp) {
         (Transports::Quic, _) => lines.add("tcp", Verdict::Pass, "not used (transports = quic)", None),
         (_, Some(true)) => lines.add("tcp", Verdict::Pass, "passes", None),
+        (_, Some(false)) if alone => lines.add("tcp", Verdict::Fail, NOBODY, Some(ONLINE)),
         (_, Some(false)) if f.reach.udp == Some(true) => lines.add(
             "tcp",
             Verdict::Warn,
@@ -163,7 +182,7 @@ fn transports(f: &Facts<'_>, lines: &mut Lines) {
             "is blocked",
             Some("let this machine reach the authority's port in the firewall, over UDP or TCP"),
         ),
-        (_, None) => lines.add("tcp", Verdict::Pass, "not tested: QUIC was enough", None),
+        (_, None) => lines.untested("tcp", "not tested: nobody to try it with"),
     }
 }
 
@@ -205,7 +224,7 @@ fn addresses(f: &Facts<'_>, lines: &mut Lines) {
 
 fn clock(f: &Facts<'_>, lines: &mut Lines) {
     let Some(skew) = f.reach.clock_skew_ms else {
-        return lines.add("clock", Verdict::Pass, "not compared: nobody is connected", None);
+        return lines.untested("clock", "not compared: nobody is connected");
     };
     let (off, n) = (skew.unsigned_abs(), f.reach.clock_peers);
     let way = if skew > 0 { "ahead of" } else { "behind" };
@@ -223,7 +242,7 @@ fn clock(f: &Facts<'_>, lines: &mut Lines) {
 /// Nothing is sent to find it out: it is what the system has for the way, narrower only after a router has said so.
 fn mtu(f: &Facts<'_>, lines: &mut Lines) {
     match f.reach.mtu {
-        None => lines.add("mtu", Verdict::Pass, "not measured", None),
+        None => lines.untested("mtu", "not measured: nobody is connected directly"),
         Some(n) if n < QUIC_MTU => lines.add(
             "mtu",
             Verdict::Fail,

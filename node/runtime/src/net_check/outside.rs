@@ -1,9 +1,14 @@
 //! The lines on how others get in: the router, port mappings, IPv6, relays.
 
 use super::{Facts, Lines, Verdict};
+use crate::port::ReachView;
+use hive_reach::{Scope, parse};
+use std::{collections::BTreeSet, net::IpAddr};
 
 /// Relays a node behind a router wants to be reached through.
 const WANTED_RELAYS: usize = 2;
+/// What helps where two routers stand one behind the other.
+const OUTER_ROUTER: &str = "forward the ports in the outer router, too, or set one of the two to bridge mode";
 /// What helps behind a router that no punching opens.
 const OPEN_PORT: &str = "forward a port of the router to this machine and name it: hivenode config set announce /ip4/ADDRESS/udp/PORT/quic-v1,/ip4/ADDRESS/tcp/PORT";
 
@@ -50,12 +55,7 @@ pub(super) fn router(f: &Facts<'_>, lines: &mut Lines) {
             .iter()
             .all(|p| p.state != "relay" && p.state != "punching") =>
         {
-            lines.add(
-                "nat",
-                Verdict::Pass,
-                "not tested: nobody connected is on another network",
-                None,
-            )
+            lines.untested("nat", "not tested: nobody connected is on another network")
         }
         _ => lines.add(
             "nat",
@@ -79,9 +79,17 @@ pub(super) fn mapping(f: &Facts<'_>, lines: &mut Lines) {
         .mappings
         .iter()
         .find(|m| !m.detail.is_empty())
-        .map_or_else(String::new, |m| format!(": {} says {}", m.protocol, m.detail));
+        .map_or_else(String::new, |m| format!(" ({})", m.detail));
     match f.reach.mapper.as_str() {
-        "mapped" => lines.add("port mapping", Verdict::Pass, got.join(", "), None),
+        "mapped" => match in_front(f.reach) {
+            None => lines.add("port mapping", Verdict::Pass, got.join(", "), None),
+            Some(where_to) => lines.add(
+                "port mapping",
+                Verdict::Warn,
+                format!("{}: {where_to}", got.join(", ")),
+                Some(OUTER_ROUTER),
+            ),
+        },
         "failed" => lines.add(
             "port mapping",
             Verdict::Warn,
@@ -104,6 +112,29 @@ pub(super) fn mapping(f: &Facts<'_>, lines: &mut Lines) {
     }
 }
 
+/// Why the ports opened lead nowhere: the router that opened them is itself behind another one.
+fn in_front(r: &ReachView) -> Option<String> {
+    let ips = |texts: &mut dyn Iterator<Item = &String>| -> BTreeSet<IpAddr> {
+        texts.filter_map(|t| parse(t)?.ip).collect()
+    };
+    let outside = ips(&mut r.mappings.iter().map(|m| &m.external));
+    if let Some(ip) = outside.iter().find(|ip| Scope::of(**ip) < Scope::Global) {
+        return Some(format!(
+            "{ip} is no address of the internet: the router is behind another one, and nobody outside gets through"
+        ));
+    }
+    let own = ips(&mut r.listen.iter());
+    let mut seen = ips(&mut r.observed.iter().map(|o| &o.addr));
+    seen.retain(|ip| ip.is_ipv4() && Scope::of(*ip) == Scope::Global && !own.contains(ip));
+    let mut unknown = outside.iter().filter(|ip| !seen.contains(ip));
+    match (unknown.next(), seen.iter().next()) {
+        (Some(ip), Some(at)) => Some(format!(
+            "others see this node come from {at}, not from {ip}: the router seems to be behind another one"
+        )),
+        _ => None,
+    }
+}
+
 pub(super) fn hairpin(f: &Facts<'_>, lines: &mut Lines) {
     let text = match (f.reach.hairpin, f.reach.mapping.as_str()) {
         (Some(true), _) => "works: nodes behind this router reach each other by its outer address too",
@@ -111,7 +142,7 @@ pub(super) fn hairpin(f: &Facts<'_>, lines: &mut Lines) {
             "does not work: nodes behind this router reach each other by local addresses or relays"
         }
         (None, "none") => "not needed: no router",
-        (None, _) => "not tested",
+        (None, _) => return lines.untested("hairpin", "not tested: no address outside is known"),
     };
     lines.add("hairpin", Verdict::Pass, text, None);
 }
@@ -122,7 +153,7 @@ pub(super) fn ipv6(f: &Facts<'_>, lines: &mut Lines) {
         "confirmed" => "reachable from everywhere",
         "global" => "this machine has a global address",
         "local" => "only local addresses",
-        "" => "not tested",
+        "" => return lines.untested("ipv6", "not tested"),
         _ => "this machine has none",
     };
     lines.add("ipv6", Verdict::Pass, text, None);

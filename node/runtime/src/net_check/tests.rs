@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::port::{AddrRow, RelayHeld, RelayKnown};
+use crate::port::{AddrRow, MappingRow, ObservedRow, RelayHeld, RelayKnown};
 
 fn look(reach: &ReachView, config: &NetConfig, peers: &[PathView]) -> (Verdict, Vec<CheckRow>) {
     judge(&Facts {
@@ -65,7 +65,7 @@ fn everything_that_is_wrong_says_what_to_do() {
     reach.mtu = Some(576);
     reach.mapper = "failed".into();
     reach.published.clear();
-    let (worst, rows) = look(&reach, &NetConfig::default(), &[]);
+    let (worst, rows) = look(&reach, &NetConfig::default(), &[peer("direct")]);
     assert_eq!(worst, Verdict::Fail);
     for (name, verdict) in [
         ("udp", "warn"),
@@ -166,4 +166,95 @@ fn an_announced_address_that_fails_is_named() {
     let (worst, rows) = look(&reach, &config, &[]);
     assert_eq!(worst, Verdict::Warn);
     assert!(of(&rows, "addresses").detail.contains("/tcp/1 is announced"));
+}
+
+#[test]
+fn tcp_that_does_not_pass_is_a_warning_where_udp_does_and_a_fault_where_nothing_answers() {
+    let config = NetConfig::default();
+    let mut reach = good();
+    reach.tcp = Some(false);
+    let (_, rows) = look(&reach, &config, &[peer("direct")]);
+    assert_eq!(of(&rows, "tcp").verdict, "warn");
+    assert_eq!(of(&rows, "udp").verdict, "pass");
+    reach.udp = Some(false);
+    let (_, rows) = look(&reach, &config, &[]);
+    for name in ["udp", "tcp"] {
+        let row = of(&rows, name);
+        assert_eq!(row.verdict, "fail");
+        assert!(row.detail.starts_with("nothing answers over it"), "{row:?}");
+    }
+}
+
+#[test]
+fn a_router_that_refuses_is_not_one_that_offers_nothing() {
+    let mut reach = good();
+    let config = NetConfig::default();
+    assert_eq!(of(&look(&reach, &config, &[]).1, "port mapping").verdict, "pass");
+    reach.mapper = "failed".into();
+    reach.mappings = vec![MappingRow {
+        detail: "PCP and NAT-PMP: refused: result 2; UPnP: no answer".into(),
+        ..MappingRow::default()
+    }];
+    let row = of(&look(&reach, &config, &[]).1, "port mapping").clone();
+    assert_eq!(row.verdict, "warn");
+    assert_eq!(
+        row.detail,
+        "the router refuses (PCP and NAT-PMP: refused: result 2; UPnP: no answer)"
+    );
+}
+
+#[test]
+fn a_port_of_a_router_behind_another_one_is_no_way_in() {
+    let config = NetConfig::default();
+    let mut reach = good();
+    reach.mapper = "mapped".into();
+    let mut says = |external: &str, seen: &[&str]| {
+        reach.mappings = vec![MappingRow {
+            protocol: "pcp".into(),
+            external: external.into(),
+            ..MappingRow::default()
+        }];
+        reach.observed = seen
+            .iter()
+            .map(|addr| ObservedRow {
+                addr: (*addr).into(),
+                ..ObservedRow::default()
+            })
+            .collect();
+        of(&look(&reach, &config, &[]).1, "port mapping").clone()
+    };
+    let (outside, seen) = (
+        "/ip4/203.0.113.9/udp/4001/quic-v1",
+        "/ip4/203.0.113.9/udp/61000/quic-v1",
+    );
+    assert_eq!(says(outside, &[]).verdict, "pass");
+    assert_eq!(says(outside, &[seen]).verdict, "pass");
+    for inside in ["/ip4/192.168.77.5/tcp/4001", "/ip4/100.64.0.9/tcp/4001"] {
+        let row = says(inside, &[]);
+        assert_eq!(row.verdict, "warn", "{row:?}");
+        assert!(row.fix.is_some_and(|f| f.contains("outer router")));
+    }
+    let row = says(outside, &["/ip4/198.51.100.7/tcp/4001"]);
+    assert_eq!(row.verdict, "warn");
+    assert!(
+        row.detail.contains("198.51.100.7, not from 203.0.113.9"),
+        "{row:?}"
+    );
+    // A neighbour of the same site says nothing about the way out.
+    assert_eq!(says(outside, &["/ip4/192.168.1.7/tcp/4001"]).verdict, "pass");
+}
+
+#[test]
+fn what_was_not_tested_says_so() {
+    let config = NetConfig::default();
+    let tested = look(&good(), &config, &[peer("direct")]).1;
+    assert!(tested.iter().all(|r| !r.untested), "{tested:?}");
+    let (worst, rows) = look(&ReachView::default(), &config, &[]);
+    let untested: Vec<&str> = rows
+        .iter()
+        .filter(|r| r.untested)
+        .map(|r| r.name.as_str())
+        .collect();
+    assert_eq!(untested, ["udp", "tcp", "nat", "hairpin", "ipv6", "clock", "mtu"]);
+    assert_eq!(worst, Verdict::Fail, "no addresses");
 }

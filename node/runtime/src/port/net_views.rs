@@ -303,6 +303,9 @@ pub struct CheckRow {
     pub name: String,
     /// `pass`, `warn` or `fail`.
     pub verdict: String,
+    /// Whether it could not be tested, `detail` says why: then `pass` says only that nothing is known to be wrong.
+    #[serde(default)]
+    pub untested: bool,
     /// What was found, on one line.
     pub detail: String,
     /// What to do about it.

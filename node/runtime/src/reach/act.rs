@@ -45,7 +45,7 @@ impl Reach {
                 self.allow().await;
                 self.0.net.protect(nodes).await;
             }
-            Effect::TryUdp { node, addr } => self.spawn(move |reach| async move {
+            Effect::Try { node, addr } => self.spawn(move |reach| async move {
                 let reached = reach.0.net.try_address(node, addr.clone()).await.is_ok();
                 reach.tell(Input::Tried { addr, reached });
             }),

@@ -14,6 +14,15 @@ fn by(mapper: Mapper) -> MappedBy {
     }
 }
 
+/// Addresses of one failed dial that are looked at.
+const MAX_SILENT: usize = 8;
+
+/// The address of a line about a dial, if nothing has answered there.
+fn unanswered(line: &str) -> Option<&str> {
+    let (addr, why) = line.split_once(": ")?;
+    (addr.starts_with('/') && !why.to_lowercase().contains("refused")).then_some(addr)
+}
+
 fn millis(d: Duration) -> Millis {
     Millis(u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
@@ -46,6 +55,16 @@ impl Reach {
                 addr: addr.clone(),
                 dialer: false,
             }),
+            NetEvent::Path {
+                node,
+                addr: Some(addr),
+                ..
+            }
+            | NetEvent::Carried { node, addr } => self.tell(Input::Moved {
+                node: *node,
+                addr: addr.clone(),
+            }),
+            NetEvent::DialFailed { reasons, .. } => self.silent(reasons),
             NetEvent::Disconnected { node, .. } => self.tell(Input::Disconnected { node: *node }),
             NetEvent::Observed {
                 by, by_addr, addr, ..
@@ -98,6 +117,19 @@ impl Reach {
         }
     }
 
+    /// Addresses were dialed in vain, each with its reason. Where a machine has refused, packets pass.
+    fn silent(&self, reasons: &[String]) {
+        for addr in reasons
+            .iter()
+            .filter_map(|line| unanswered(line))
+            .take(MAX_SILENT)
+        {
+            self.tell(Input::Silent {
+                addr: addr.to_owned(),
+            });
+        }
+    }
+
     /// An address is listened on, or no longer; those of reservations come like this, too.
     pub(super) fn listening(&self, addr: String, here: bool) {
         let input = match (hive_net::relay_in(&addr), here) {
@@ -107,5 +139,22 @@ impl Reach {
             (None, false) => Input::NotListening { addr },
         };
         self.tell(input);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_refuses_is_not_silent() {
+        let quic = "/ip4/203.0.113.1/udp/4001/quic-v1";
+        assert_eq!(unanswered(&format!("{quic}: no answer within 5 s")), Some(quic));
+        assert_eq!(
+            unanswered("/ip4/203.0.113.1/tcp/1: Connection refused (os error 111)"),
+            None
+        );
+        assert_eq!(unanswered("no address known"), None);
+        assert_eq!(unanswered("the dial was given up: yes"), None);
     }
 }

@@ -16,6 +16,10 @@ const MAX_CLOCKS: usize = 32;
 const MAX_DETAILS: usize = 64;
 /// New tests are waited for at most so long.
 const FRESH_LIMIT: Duration = Duration::from_secs(12);
+/// Whether UDP and TCP pass takes some tries of five seconds where they do not.
+const WAYS_LIMIT: Duration = Duration::from_secs(17);
+/// Whether that is known is looked at this often.
+const WAYS_EVERY: Duration = Duration::from_millis(100);
 /// The first of them comes within this time, or none does.
 const FIRST_TEST: Duration = Duration::from_secs(7);
 /// And the others follow each other closely.
@@ -60,7 +64,8 @@ impl Found {
 }
 
 impl Reach {
-    /// Tests everything anew; completes when the outcome is in, at the latest after 12 s.
+    /// Tests everything anew; completes when the outcome is in, at the latest after 12 s, or 17 s where UDP or TCP
+    /// does not pass.
     pub fn fresh(&self) -> impl Future<Output = ()> + Send + 'static {
         let reach = self.clone();
         async move {
@@ -68,7 +73,12 @@ impl Reach {
             reach.tell(Input::Fresh);
             let until = Instant::now() + FRESH_LIMIT;
             let look = reach.look();
+            let anybody = !reach.0.net.peers().await.is_empty();
             let wait = async {
+                if !anybody {
+                    // Nobody tests.
+                    return;
+                }
                 let mut patience = FIRST_TEST;
                 loop {
                     let left = until.saturating_duration_since(Instant::now());
@@ -78,7 +88,14 @@ impl Reach {
                     patience = NEXT_TEST;
                 }
             };
-            let _ = timeout(FRESH_LIMIT, async { tokio::join!(look, wait) }).await;
+            let tested = timeout(FRESH_LIMIT, async { tokio::join!(look, wait) });
+            let ways = timeout(WAYS_LIMIT, async {
+                while lock(&reach.0.core).undecided() {
+                    // paced: tries that nobody answers take seconds.
+                    tokio::time::sleep(WAYS_EVERY).await;
+                }
+            });
+            let _ = tokio::join!(tested, ways);
         }
     }
 

@@ -5,8 +5,7 @@ use crate::port::{AddrRow, MappingRow, ObservedRow, ReachView, RelayHeld, RelayK
 use hive_net::NetFacts;
 use hive_protocol::{ids::NodeId, time::Timestamp};
 use hive_reach::{
-    AddressRow, CandidateRow, Carrier, Filtering, Mapping, Reachability, Report, Scope, SlotState, UdpState,
-    parse,
+    AddressRow, CandidateRow, Filtering, Mapping, Passage, Reachability, Report, Scope, SlotState, parse,
 };
 
 /// Relays shown that are not used.
@@ -25,12 +24,8 @@ impl Reach {
             state: state(&report).to_owned(),
             mapping: report.mapping.name().to_owned(),
             filtering: filtering(&report).to_owned(),
-            udp: match report.udp {
-                UdpState::Open => Some(true),
-                UdpState::Blocked => Some(false),
-                UdpState::Unknown => None,
-            },
-            tcp: (facts.tcp_dialed > 0 || carries(&report, Carrier::Tcp)).then_some(true),
+            udp: passes(report.udp),
+            tcp: passes(report.tcp),
             hairpin: found.hairpin,
             ipv6: self.ipv6(&report, &facts).to_owned(),
             listen: report.listen.clone(),
@@ -83,6 +78,8 @@ impl Reach {
             "off"
         } else if !facts.mappings.is_empty() {
             "mapped"
+        } else if facts.mapping_refused {
+            "failed"
         } else if facts.mapping_error.is_some() {
             "none"
         } else {
@@ -107,10 +104,12 @@ fn filtering(report: &Report) -> &'static str {
     }
 }
 
-/// Whether somebody sees this node over this carrier.
-fn carries(report: &Report, carrier: Carrier) -> bool {
-    let over = |text: &str| parse(text).is_some_and(|d| d.carrier == carrier);
-    report.seen.iter().any(|s| over(&s.addr))
+const fn passes(way: Passage) -> Option<bool> {
+    match way {
+        Passage::Open => Some(true),
+        Passage::Blocked => Some(false),
+        Passage::Unknown => None,
+    }
 }
 
 fn observed(row: &hive_reach::SeenRow) -> ObservedRow {

@@ -23,6 +23,7 @@ fn check(name: &str, verdict: Verdict, detail: impl Into<String>, fix: Option<&s
         verdict: verdict.name().to_owned(),
         detail: detail.into(),
         fix: fix.map(str::to_owned),
+        untested: false,
     }
 }
 
@@ -173,9 +174,9 @@ async fn daemon(session: &Session, checks: &mut Vec<CheckRow>) {
     }
 }
 
-/// How this node is reached, by the results of the last tests.
+/// How this node is reached, tested anew: what was found before may be of another time, or nothing.
 async fn network(client: &Client, checks: &mut Vec<CheckRow>) {
-    match client.net_check(false).await {
+    match client.net_check(true).await {
         Ok(view) => checks.extend(view.checks),
         Err(e) => checks.push(check("network", Verdict::Fail, e.message, e.hint.as_deref())),
     }

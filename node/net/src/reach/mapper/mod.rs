@@ -95,12 +95,38 @@ enum MapError {
     OtherVersion,
     #[error("an answer that makes no sense")]
     Odd,
+    #[error("a device that opens no ports")]
+    NoService,
     #[error("refused: {0}")]
     Refused(String),
     #[error("refused with UPnP error {0}")]
     Upnp(u16),
     #[error("{0}")]
     Io(String),
+}
+
+impl MapError {
+    /// Whether a router that could open the port has said no.
+    const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Upnp(_))
+    }
+}
+
+/// Why no router opens a port.
+#[derive(Debug)]
+struct Failure {
+    reason: String,
+    /// Whether one was there and said no: otherwise none offers it.
+    refused: bool,
+}
+
+impl From<MapError> for Failure {
+    fn from(e: MapError) -> Self {
+        Self {
+            reason: e.to_string(),
+            refused: e.is_refusal(),
+        }
+    }
 }
 
 impl From<std::io::Error> for MapError {
@@ -190,8 +216,8 @@ impl Keeper {
                     pause = FIRST_PAUSE;
                     next
                 }
-                Err(reason) => {
-                    self.failed(&reason).await;
+                Err(failure) => {
+                    self.failed(&failure).await;
                     let now = pause;
                     pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
                     now
@@ -235,7 +261,7 @@ impl Keeper {
     }
 
     /// Opens what is wanted and closes what is not any more; says when to do so again.
-    async fn keep(&mut self, wanted: &BTreeMap<(Kind, u16), Ipv4Addr>) -> Result<Duration, String> {
+    async fn keep(&mut self, wanted: &BTreeMap<(Kind, u16), Ipv4Addr>) -> Result<Duration, Failure> {
         let gone: Vec<_> = self
             .open
             .keys()
@@ -259,13 +285,13 @@ impl Keeper {
             .iter()
             .filter(|(_, ip)| **ip == local || self.places.loopback);
         let mine: BTreeMap<_, _> = reachable.map(|(k, ip)| (*k, *ip)).collect();
-        let next = self.renew(&mut router, &mine).await.map_err(|e| e.to_string())?;
+        let next = self.renew(&mut router, &mine).await?;
         self.router = Some(router);
         Ok(next)
     }
 
     /// Looks for a router; the local address from which it is reached comes along.
-    async fn find(&self, wanted: &BTreeMap<(Kind, u16), Ipv4Addr>) -> Result<(Router, Ipv4Addr), String> {
+    async fn find(&self, wanted: &BTreeMap<(Kind, u16), Ipv4Addr>) -> Result<(Router, Ipv4Addr), Failure> {
         let gateway = match self.places.gateway {
             Some(at) => Some(at),
             None => gateway::find()
@@ -274,11 +300,17 @@ impl Keeper {
         };
         let first = wanted.iter().next().map(|((kind, port), ip)| (*kind, *port, *ip));
         let Some((kind, port, some)) = first else {
-            return Err("nothing to open".to_owned());
+            return Err(Failure {
+                reason: "nothing to open".to_owned(),
+                refused: false,
+            });
         };
         let local = gateway.and_then(|g| local_to(g.ip())).unwrap_or(some);
         let by_gateway = match gateway {
-            None => "no default gateway".to_owned(),
+            None => Failure {
+                reason: "no default gateway".to_owned(),
+                refused: false,
+            },
             Some(gateway) => {
                 let asked = async {
                     let mut pmp = pmp::Pmp::new(gateway, local)?;
@@ -286,13 +318,16 @@ impl Keeper {
                 };
                 match asked.await {
                     Ok(pmp) => return Ok((Router::Pmp(pmp), local)),
-                    Err(e) => e.to_string(),
+                    Err(e) => Failure::from(e),
                 }
             }
         };
         match upnp::search(local, self.places.search.unwrap_or(upnp::SEARCH)).await {
             Ok(found) => Ok((Router::Upnp(found), local)),
-            Err(e) => Err(format!("PCP and NAT-PMP: {by_gateway}; UPnP: {e}")),
+            Err(e) => Err(Failure {
+                reason: format!("PCP and NAT-PMP: {}; UPnP: {e}", by_gateway.reason),
+                refused: by_gateway.refused || e.is_refusal(),
+            }),
         }
     }
 
@@ -350,13 +385,18 @@ impl Keeper {
         }
     }
 
-    async fn failed(&mut self, reason: &str) {
+    async fn failed(&mut self, failure: &Failure) {
         let open: Vec<_> = self.open.keys().copied().collect();
         for key in open {
-            self.close(key, reason).await;
+            self.close(key, &failure.reason).await;
         }
-        if self.shared.reach.facts.unmappable(reason) {
-            let reason = reason.to_owned();
+        if self
+            .shared
+            .reach
+            .facts
+            .unmappable(&failure.reason, failure.refused)
+        {
+            let reason = failure.reason.clone();
             self.tell(NetEvent::MapFailed { reason }).await;
         }
     }

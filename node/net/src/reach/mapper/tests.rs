@@ -26,6 +26,7 @@ struct Deeds {
     taken: Vec<u16>,
     permanent_only: bool,
     silent: bool,
+    refuses: bool,
 }
 
 type Shelf = Arc<Mutex<Deeds>>;
@@ -42,6 +43,14 @@ async fn gateway(pcp: bool, deeds: Shelf) -> SocketAddr {
                 continue;
             }
             let request = &buffer[..len];
+            if deeds.lock().unwrap().refuses {
+                // PCP: not authorized.
+                let mut answer = request.to_vec();
+                answer[1] |= 0x80;
+                answer[3] = 2;
+                socket.send_to(&answer, from).await.unwrap();
+                continue;
+            }
             let port_at = |at: usize| u16::from_be_bytes([request[at], request[at + 1]]);
             let note = |number: u8, port: u16, outside: u16, lifetime: &[u8]| {
                 let mut deeds = deeds.lock().unwrap();
@@ -305,6 +314,24 @@ async fn no_router_is_said_once_with_what_each_protocol_came_to() {
         other => panic!("{other:?}"),
     }
     rig.end().await;
+}
+
+#[tokio::test]
+async fn a_router_that_refuses_is_told_from_one_that_is_silent() {
+    for refuses in [true, false] {
+        let deeds = Shelf::default();
+        {
+            let mut deeds = deeds.lock().unwrap();
+            (deeds.refuses, deeds.silent) = (refuses, !refuses);
+        }
+        let mut rig = keep(gateway(true, deeds).await, nobody().await);
+        match rig.event().await {
+            NetEvent::MapFailed { reason } => assert_eq!(reason.contains("result 2"), refuses, "{reason}"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(rig.shared.reach.facts.refused(), refuses);
+        rig.end().await;
+    }
 }
 
 #[test]

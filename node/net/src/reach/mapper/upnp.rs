@@ -148,7 +148,7 @@ async fn describe(at: SocketAddr, path: &str, local: Ipv4Addr) -> Result<Upnp, M
             permanent: false,
         });
     }
-    Err(MapError::Refused("a device that opens no ports".to_owned()))
+    Err(MapError::NoService)
 }
 
 /// The text of the first element of this name.
