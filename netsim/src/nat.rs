@@ -165,16 +165,20 @@ fn matrix(args: &MatrixArgs) -> Result<bool, MatrixError> {
         }
         return Ok(true);
     }
-    let matrix = if args.from.is_empty() {
+    let (matrix, kept) = if args.from.is_empty() {
         run(args, &combinations)?
     } else {
-        read(&args.from)?
+        (read(&args.from)?, None)
     };
     let table = markdown(&matrix);
     // The rows have been said one by one.
     let summary = table.split("\n| networks").next().unwrap_or_default();
     say(&format!("\n{summary}"));
     write(args, &matrix, &table)?;
+    // The last line, where it is looked for.
+    if let Some(kept) = kept {
+        say(&kept);
+    }
     Ok(matrix.good() || (args.patient && matrix.recovered()))
 }
 
@@ -204,7 +208,8 @@ fn beside() -> Result<PathBuf, MatrixError> {
     })
 }
 
-fn run(args: &MatrixArgs, combinations: &[Combination]) -> Result<Matrix, MatrixError> {
+/// Runs it; with the matrix comes what is to be said of the failed runs that were kept.
+fn run(args: &MatrixArgs, combinations: &[Combination]) -> Result<(Matrix, Option<String>), MatrixError> {
     let program = match &args.hivenode {
         Some(program) => program.clone(),
         None => beside()?,
@@ -217,10 +222,7 @@ fn run(args: &MatrixArgs, combinations: &[Combination]) -> Result<Matrix, Matrix
         keep: Arc::new(Kept::new(keep_in(args))),
     };
     let matrix = hive_natmatrix::run(combinations, &settings, &|row| say(&text(row)))?;
-    if let Some(kept) = settings.keep.said() {
-        say(&format!("\n{kept}"));
-    }
-    Ok(matrix)
+    Ok((matrix, settings.keep.said()))
 }
 
 /// Where failed runs are kept: in a folder of its own for each matrix, beside this program, where nothing is committed.

@@ -406,5 +406,8 @@ impl Book {
 }
 
 #[cfg(test)]
+#[path = "book_share_tests.rs"]
+mod share_tests;
+#[cfg(test)]
 #[path = "book_tests.rs"]
 mod tests;
