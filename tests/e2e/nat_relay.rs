@@ -1,4 +1,4 @@
-//! A relay that restarts, or goes for good, under twenty transfers. Needs root.
+//! A relay that restarts, goes for good, or vanishes without a word, under twenty transfers. Needs root.
 
 use crate::{
     nat_mesh::NatMesh,
@@ -134,6 +134,18 @@ fn twenty_transfers_go_on_through_another_relay_when_theirs_dies() {
     through(&mut mesh, |mesh, relay| match relay {
         "relay" => mesh.relay.kill(),
         _ => mesh.authority.kill(),
+    });
+}
+
+#[test]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p hivenode --test e2e -- --ignored"]
+fn twenty_transfers_go_on_through_another_relay_when_theirs_vanishes_without_a_word() {
+    let plan = Plan::pair_text(NatKind::Symmetric, NatKind::Symmetric);
+    let mut mesh = NatMesh::raise(&plan, settled(true));
+    through(&mut mesh, |mesh, relay| {
+        // Its cable, so that nobody is told: neither by a reset nor by an unreachable host.
+        let host = if relay == "relay" { "other" } else { "relay" };
+        mesh.lab.plug(host, false).expect("its cable");
     });
 }
 
