@@ -111,7 +111,7 @@ impl Compiler {
         });
         let dir = dir.await.map_err(|e| io(&e))?;
         let result = self.compile_in(&dir).await;
-        let _ = blocking(move || stage::remove_tree(&dir)).await;
+        let _ = blocking(move || super::remove_tree(&dir)).await;
         result
     }
 

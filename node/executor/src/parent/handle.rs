@@ -154,7 +154,7 @@ impl Handle {
             };
             let place = tokio::task::spawn_blocking(move || {
                 stage::place(&dir, &inputs, link).inspect_err(|_| {
-                    let _ = stage::remove_tree(&dir);
+                    let _ = super::remove_tree(&dir);
                 })
             });
             match place.await {
@@ -207,7 +207,7 @@ impl Handle {
         if dirs.iter().all(gone) {
             return;
         }
-        let removed = blocking(move || dirs.iter().try_for_each(|dir| stage::remove_tree(dir))).await;
+        let removed = blocking(move || dirs.iter().try_for_each(|dir| super::remove_tree(dir))).await;
         if let Err(e) = removed {
             tracing::warn!(task, error = %e, "files of a finished task could not be removed");
         }

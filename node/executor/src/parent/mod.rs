@@ -6,10 +6,11 @@ mod compile;
 mod handle;
 mod link;
 mod process;
+mod removal;
 mod stage;
 mod state;
 
-pub use stage::remove_tree;
+pub use removal::remove_tree;
 
 use crate::lease::{BoxFuture, EVENT_QUEUE, Executor, Lease, LeaseConfig, MAX_SLOTS, SpawnError};
 use crate::sandbox::SandboxReport;
@@ -102,7 +103,7 @@ impl WasmExecutor {
             file_bytes: 0,
         };
         let report = self.start(config).await.map(|(_, report)| report);
-        blocking(move || stage::remove_tree(&dir))
+        blocking(move || remove_tree(&dir))
             .await
             .map_err(failed("remove"))?;
         report

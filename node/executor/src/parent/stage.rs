@@ -124,52 +124,6 @@ pub(super) fn open_beneath(top: &Path, path: &str) -> Result<File> {
     Ok(file)
 }
 
-/// Removes a directory a guest may have filled, however deep it is; one that is missing is no error.
-///
-/// Every directory in it is first moved to its top: no path grows, and nothing is called or held open for each level,
-/// as it is in `std::fs::remove_dir_all`, whose stack a guest can overflow.
-///
-/// # Errors
-/// What the system says of the first entry that can be neither listed, moved nor removed.
-pub fn remove_tree(dir: &Path) -> Result<()> {
-    let mut next = 0u64;
-    let mut open = vec![dir.to_owned()];
-    while let Some(current) = open.pop() {
-        let entries = match fs::read_dir(&current) {
-            Err(e) if e.kind() == ErrorKind::NotFound && current == dir => return Ok(()),
-            entries => entries?,
-        };
-        for entry in entries {
-            let entry = entry?;
-            let path = entry.path();
-            if !entry.file_type()?.is_dir() {
-                fs::remove_file(path)?;
-            } else if current == dir {
-                open.push(path);
-            } else {
-                let moved = free_name(dir, &mut next);
-                fs::rename(path, &moved)?;
-                open.push(moved);
-            }
-        }
-        if current != dir {
-            fs::remove_dir(current)?;
-        }
-    }
-    fs::remove_dir(dir)
-}
-
-/// A name in a directory that nothing has there: a guest may have given names like ours.
-fn free_name(dir: &Path, next: &mut u64) -> PathBuf {
-    loop {
-        let path = dir.join(format!(".flat-{next}"));
-        *next += 1;
-        if path.symlink_metadata().is_err() {
-            return path;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -221,48 +175,6 @@ mod tests {
             assert!(open_beneath(&out, bad).is_err(), "{bad} was opened");
         }
         assert!(open_beneath(&out, "sub/good").is_ok());
-    }
-
-    #[test]
-    fn a_very_deep_tree_is_removed() {
-        /// Enough for one directory, not for one call each.
-        const STACK: usize = 128 << 10;
-        let dir = tempfile::tempdir().unwrap();
-        let top = dir.path().join("work");
-        fs::create_dir(&top).unwrap();
-        // Deeper than PATH_MAX: built from the bottom up by moving.
-        for _ in 0..5000 {
-            let outer = dir.path().join("outer");
-            fs::create_dir(&outer).unwrap();
-            fs::rename(&top, outer.join("d")).unwrap();
-            fs::rename(&outer, &top).unwrap();
-        }
-        let gone = top.clone();
-        let small = std::thread::Builder::new().stack_size(STACK);
-        let removed = small.spawn(move || remove_tree(&gone)).unwrap();
-        removed.join().unwrap().unwrap();
-        assert!(!top.exists());
-        assert!(remove_tree(&top).is_ok(), "a missing tree is no error");
-    }
-
-    #[test]
-    fn a_tree_with_names_like_ours_and_links_is_removed() {
-        let dir = tempfile::tempdir().unwrap();
-        let (top, other) = (dir.path().join("work"), dir.path().join("other"));
-        for n in 0..4 {
-            fs::create_dir_all(top.join(format!(".flat-{n}/.flat-{}/a", n + 1))).unwrap();
-            fs::write(top.join(format!(".flat-{n}/.flat-{}/f", n + 1)), "f").unwrap();
-            fs::create_dir_all(top.join(format!("a/b{n}/c"))).unwrap();
-        }
-        fs::write(top.join(".flat-4"), "a file").unwrap();
-        fs::create_dir(&other).unwrap();
-        fs::write(other.join("kept"), "kept").unwrap();
-        symlink(&other, top.join("a/link")).unwrap();
-        remove_tree(&top).unwrap();
-        assert!(!top.exists());
-        assert_eq!(fs::read(other.join("kept")).unwrap(), b"kept");
-        fs::write(&top, "a file").unwrap();
-        assert!(remove_tree(&top).is_err(), "a file is not taken for a tree");
     }
 
     #[test]
