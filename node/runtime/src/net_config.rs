@@ -116,8 +116,9 @@ macro_rules! limits {
             #[must_use]
             pub fn given(mode: RelayMode, own: &OwnLimits) -> Self {
                 let rest = match mode {
-                    RelayMode::On => Self::default(),
-                    RelayMode::Auto | RelayMode::Off => Self::from(hive_net::RelayLimits::home()),
+                    RelayMode::Auto => Self::from(hive_net::RelayLimits::home()),
+                    // One that is told to stop lets what runs go on as it was.
+                    RelayMode::On | RelayMode::Off => Self::default(),
                 };
                 Self {
                     $($name: own.$name.unwrap_or(rest.$name),)*

@@ -1,8 +1,12 @@
 //! Carrying out what the core wants. Quick things in order, slow ones in a task of their own, whose outcome comes back
 //! as an input; the core bounds how many there are.
 
-use super::{Reach, Told, lock};
-use hive_net::Admission;
+use super::{
+    Reach, Told,
+    feed::{Heard, heard},
+    lock,
+};
+use hive_net::{Admission, NetError, Tried};
 use hive_protocol::{ids::NodeId, relay::rendezvous};
 use hive_reach::{Effect, Input, Published};
 use std::time::Duration;
@@ -11,6 +15,21 @@ use std::time::Duration;
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(30 * 60);
 /// And this soon when nobody took it.
 const ANNOUNCE_AGAIN: Duration = Duration::from_secs(20);
+
+/// Whether packets pass, from what a try of an address has come to; none where that says nothing: a closed port, or a
+/// firewall that refuses in its name.
+fn passes(tried: &Result<Tried, NetError>) -> Option<bool> {
+    let reasons = match tried {
+        Ok(_) => return Some(true),
+        Err(NetError::Unreachable { reasons, .. }) => reasons,
+        Err(_) => return Some(false),
+    };
+    match reasons.iter().find_map(|line| heard(line)) {
+        Some((_, Heard::Somebody)) => Some(true),
+        Some((_, Heard::Refusal)) => None,
+        Some((_, Heard::Nothing)) | None => Some(false),
+    }
+}
 
 impl Reach {
     pub(super) async fn act(&self, effect: Effect) {
@@ -46,8 +65,10 @@ impl Reach {
                 self.0.net.protect(nodes).await;
             }
             Effect::Try { node, addr } => self.spawn(move |reach| async move {
-                let reached = reach.0.net.try_address(node, addr.clone()).await.is_ok();
-                reach.tell(Input::Tried { addr, reached });
+                let tried = reach.0.net.try_address(node, addr.clone()).await;
+                if let Some(reached) = passes(&tried) {
+                    reach.tell(Input::Tried { addr, reached });
+                }
             }),
         }
     }
@@ -153,5 +174,25 @@ impl Reach {
                 self.tell(Input::ReserveFailed { relay, detail });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_answers_shows_that_packets_pass_and_a_refusal_shows_nothing() {
+        let of = |why: &str| {
+            let reasons = vec![format!("/ip4/203.0.113.1/tcp/1: {why}")];
+            passes(&Err(NetError::Unreachable {
+                node: NodeId([1; 32]),
+                reasons,
+            }))
+        };
+        assert_eq!(of("another node answers there"), Some(true));
+        assert_eq!(of("Connection refused (os error 111)"), None);
+        assert_eq!(of("no answer within 5 s"), Some(false));
+        assert_eq!(passes(&Err(NetError::Stopped)), Some(false));
     }
 }

@@ -17,10 +17,34 @@ fn by(mapper: Mapper) -> MappedBy {
 /// Addresses of one failed dial that are looked at.
 const MAX_SILENT: usize = 8;
 
+/// What a failed dial says of the way to an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// Somebody answered, whoever it was.
+    Somebody,
+    /// The port is closed, or a firewall says so in its name.
+    Refusal,
+    /// Nobody did.
+    Nothing,
+}
+
+/// The address of a line about a dial, and what was heard from there.
+pub(super) fn heard(line: &str) -> Option<(&str, Heard)> {
+    let (addr, why) = line.split_once(": ").filter(|(addr, _)| addr.starts_with('/'))?;
+    let why = why.to_lowercase();
+    let heard = if why.contains("answers there") || why.contains("this node itself") {
+        Heard::Somebody
+    } else if why.contains("refused") {
+        Heard::Refusal
+    } else {
+        Heard::Nothing
+    };
+    Some((addr, heard))
+}
+
 /// The address of a line about a dial, if nothing has answered there.
 fn unanswered(line: &str) -> Option<&str> {
-    let (addr, why) = line.split_once(": ")?;
-    (addr.starts_with('/') && !why.to_lowercase().contains("refused")).then_some(addr)
+    heard(line).and_then(|(addr, heard)| (heard == Heard::Nothing).then_some(addr))
 }
 
 fn millis(d: Duration) -> Millis {
@@ -154,6 +178,11 @@ mod tests {
             unanswered("/ip4/203.0.113.1/tcp/1: Connection refused (os error 111)"),
             None
         );
+        for answer in ["another node answers there: n_x", "that is this node itself"] {
+            let line = format!("{quic}: {answer}");
+            assert_eq!(heard(&line), Some((quic, Heard::Somebody)));
+            assert_eq!(unanswered(&line), None);
+        }
         assert_eq!(unanswered("no address known"), None);
         assert_eq!(unanswered("the dial was given up: yes"), None);
     }

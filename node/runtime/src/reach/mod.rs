@@ -57,6 +57,7 @@ pub struct Parts {
 }
 
 struct Inner {
+    role: Role,
     core: Mutex<hive_reach::Reach>,
     net: NetHandle,
     standing: Standing,
@@ -84,11 +85,7 @@ impl Reach {
     /// A node that has just become, or is again, a member. [`Reach::run`] has to be driven.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let mode = match (parts.role, parts.config.relay.mode) {
-            // It was admitted for nothing else.
-            (Role::Relay, RelayMode::Auto) => RelayMode::On,
-            (_, mode) => mode,
-        };
+        let mode = meant(parts.role, parts.config.relay.mode);
         let config = Config {
             me: parts.standing.node(),
             authority: parts.authority,
@@ -100,6 +97,7 @@ impl Reach {
             core: Mutex::new(hive_reach::Reach::new(config, parts.seed)),
             desk: Mutex::new(Desk::new(mode, parts.config.relay.limits)),
             days: parts.days,
+            role: parts.role,
             net: parts.net,
             standing: parts.standing,
             clock: parts.clock,
@@ -165,6 +163,15 @@ impl Reach {
 
     fn me(&self) -> NodeId {
         self.0.net.me()
+    }
+}
+
+/// What a mode means to a node of this role.
+fn meant(role: Role, mode: RelayMode) -> RelayMode {
+    match (role, mode) {
+        // It was admitted for nothing else.
+        (Role::Relay, RelayMode::Auto) => RelayMode::On,
+        (_, mode) => mode,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Relaying for others: when the core wants it, within the owner's limits.
 
-use super::{Reach, core_mode, lock};
+use super::{Reach, core_mode, lock, meant};
 use crate::config::{OwnLimits, RelayLimits, RelayMode};
 use hive_net::Relay;
 use hive_reach::{Input, ServingWhy};
@@ -87,6 +87,7 @@ impl Reach {
 
     /// Whether this node relays, until the daemon ends.
     pub fn set_relay_mode(&self, mode: RelayMode) {
+        let mode = meant(self.0.role, mode);
         {
             let mut desk = lock(&self.0.desk);
             desk.mode = mode;
