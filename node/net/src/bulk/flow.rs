@@ -14,6 +14,10 @@ use std::{
 
 /// Waiting for so long without a byte moving is reason to ask on the way, and enough where that has been given up.
 const QUIET: Duration = Duration::from_secs(2);
+/// Where somebody waits to send, and nobody to read, it takes so long until a way that was given up is enough: that
+/// something moves is only heard of when the kernel's buffer has room again, and on a slow line that is long after the
+/// last time though bytes leave all the while.
+const SENDS_SLOWLY: Duration = Duration::from_secs(10);
 /// A way is asked on behalf of a stream until it has been quiet for so long: its silence is then nothing new.
 const ASKED_FOR: Duration = Duration::from_secs(15);
 /// That a connection of its way was given up counts against a stream for so long: it may take this long until a slow
@@ -36,7 +40,7 @@ pub(crate) enum Side {
 pub(crate) struct Flow {
     /// When something last moved, or somebody began to wait.
     moved: AtomicU64,
-    /// Since when its way is in doubt; taken back when something comes in.
+    /// Since when its way is in doubt; taken back when something comes in, or its way gives a sign of life.
     doubted: AtomicU64,
     /// Which halves wait.
     waiting: AtomicU8,
@@ -74,11 +78,18 @@ impl Flow {
         self.doubted.store(millis(now), Ordering::Relaxed);
     }
 
+    /// Its way has given a sign of life.
+    pub(crate) fn trust(&self) {
+        self.doubted.store(0, Ordering::Relaxed);
+    }
+
     /// What is seen of it now.
     pub(crate) fn look(&self, now: Instant) -> Seen {
         let since = |at: &AtomicU64| ago(at.load(Ordering::Relaxed), now);
+        let waiting = self.waiting.load(Ordering::Relaxed);
         Seen {
-            stuck: (self.waiting.load(Ordering::Relaxed) != 0).then(|| since(&self.moved)),
+            stuck: (waiting != 0).then(|| since(&self.moved)),
+            sends: waiting == Side::Writing as u8,
             doubted: (self.doubted.load(Ordering::Relaxed) != 0).then(|| since(&self.doubted)),
         }
     }
@@ -89,7 +100,9 @@ impl Flow {
 pub(crate) struct Seen {
     /// For how long somebody here has waited without anything moving, if anybody waits.
     pub stuck: Option<Duration>,
-    /// How long ago a connection of its way was given up, if nothing has come in since.
+    /// Whether it is waited for only to send.
+    pub sends: bool,
+    /// How long ago a connection of its way was given up, if there has been no sign of life since.
     pub doubted: Option<Duration>,
 }
 
@@ -110,7 +123,8 @@ pub(crate) fn judge(seen: Seen, away: Duration, late: Duration) -> Judgement {
     let Some(stuck) = seen.stuck.filter(|stuck| *stuck >= QUIET + late) else {
         return Judgement::Leave;
     };
-    let in_doubt = seen.doubted.is_some_and(|ago| ago < DOUBTED_FOR + late);
+    let enough = if seen.sends { SENDS_SLOWLY } else { QUIET };
+    let in_doubt = stuck >= enough + late && seen.doubted.is_some_and(|ago| ago < DOUBTED_FOR + late);
     let cut_off = away >= AWAY && stuck >= AWAY + late;
     if in_doubt || cut_off {
         Judgement::End
@@ -136,39 +150,45 @@ mod tests {
         Some(Duration::from_secs(n))
     }
 
+    /// Of a stream on which somebody waits to read.
+    fn reads(stuck: Option<Duration>, doubted: Option<Duration>) -> Seen {
+        Seen {
+            stuck,
+            sends: false,
+            doubted,
+        }
+    }
+
     #[test]
     fn silence_alone_ends_nothing() {
         for stuck in [None, secs(0), secs(3), secs(1000)] {
-            let seen = Seen { stuck, doubted: None };
+            let seen = reads(stuck, None);
             assert_ne!(judge(seen, NONE, NONE), Judgement::End, "{seen:?}");
         }
     }
 
     #[test]
     fn a_way_is_asked_while_the_silence_is_news() {
-        let ask = |stuck| judge(Seen { stuck, doubted: None }, NONE, NONE) == Judgement::Ask;
+        let ask = |stuck| judge(reads(stuck, None), NONE, NONE) == Judgement::Ask;
         assert!(!ask(None) && !ask(secs(1)) && ask(secs(2)) && ask(secs(14)) && !ask(secs(15)));
     }
 
     #[test]
     fn a_way_given_up_ends_what_waits_in_vain_and_nothing_else() {
-        let of = |stuck, doubted| judge(Seen { stuck, doubted }, NONE, NONE);
+        let of = |stuck, doubted| judge(reads(stuck, doubted), NONE, NONE);
         assert_eq!(of(secs(2), secs(0)), Judgement::End);
         assert_eq!(of(secs(60), secs(1)), Judgement::End);
         assert_eq!(of(secs(1), secs(1)), Judgement::Leave, "something has moved");
         assert_eq!(of(None, secs(1)), Judgement::Leave, "nobody waits");
         assert_ne!(of(secs(60), secs(20)), Judgement::End, "long ago");
-        let seen = Seen {
-            stuck: secs(3),
-            doubted: secs(1),
-        };
+        let seen = reads(secs(3), secs(1));
         let late = Duration::from_secs(2);
         assert_eq!(judge(seen, NONE, late), Judgement::Leave, "this machine is late");
     }
 
     #[test]
     fn without_any_connection_of_its_way_it_ends_after_a_grace() {
-        let of = |stuck, away| judge(Seen { stuck, doubted: None }, Duration::from_secs(away), NONE);
+        let of = |stuck, away| judge(reads(stuck, None), Duration::from_secs(away), NONE);
         assert_eq!(of(secs(10), 10), Judgement::End);
         assert_eq!(of(secs(10), 9), Judgement::Ask);
         assert_eq!(of(secs(9), 60), Judgement::Ask, "something has moved");
@@ -192,10 +212,42 @@ mod tests {
             "what goes out is no sign of life"
         );
         flow.moved(Side::Reading, true);
-        let seen = Seen {
-            stuck: None,
-            doubted: None,
+        assert_eq!(flow.look(later), reads(None, None));
+    }
+
+    #[test]
+    fn a_sender_whose_buffer_empties_slowly_is_given_longer() {
+        let of = |stuck, sends, late| {
+            let doubted = secs(1);
+            let seen = Seen {
+                stuck: secs(stuck),
+                sends,
+                doubted,
+            };
+            judge(seen, NONE, Duration::from_secs(late))
         };
-        assert_eq!(flow.look(later), seen);
+        assert_eq!(of(2, false, 0), Judgement::End);
+        assert_eq!(of(9, true, 0), Judgement::Ask, "bytes may leave all the while");
+        assert_eq!(of(10, true, 0), Judgement::End);
+        assert_eq!(of(11, true, 2), Judgement::Ask, "this machine is late");
+        // Who waits for an answer as well hears of a way that is dead as soon as any reader.
+        let (flow, later) = (Flow::default(), Instant::now() + Duration::from_secs(5));
+        flow.waits(Side::Writing);
+        assert!(flow.look(later).sends);
+        flow.waits(Side::Reading);
+        assert!(!flow.look(later).sends);
+        flow.moved(Side::Reading, true);
+        assert!(flow.look(later).sends);
+    }
+
+    #[test]
+    fn a_sign_of_life_takes_the_doubt_back() {
+        let (flow, now) = (Flow::default(), Instant::now());
+        flow.waits(Side::Writing);
+        flow.doubt(now);
+        let later = now + Duration::from_secs(11);
+        assert_eq!(judge(flow.look(later), NONE, NONE), Judgement::End);
+        flow.trust();
+        assert_eq!(judge(flow.look(later), NONE, NONE), Judgement::Ask);
     }
 }

@@ -139,6 +139,15 @@ impl Links {
         }
     }
 
+    /// Takes the doubt back for the watched streams on such ways: a connection that goes there has given a sign of life.
+    pub(crate) fn trust(&self, which: impl Fn(&Way) -> bool) {
+        let table = self.lock();
+        let of_it = |entry: &&Entry| entry.way.as_ref().is_some_and(&which);
+        for entry in table.open.values().filter(of_it) {
+            entry.life.flow.trust();
+        }
+    }
+
     /// Ends the watched streams of which this says so, and says how many.
     pub(crate) fn judge(&self, now: Instant, mut over: impl FnMut(Way, Seen) -> bool) -> usize {
         self.end_where(|entry| {

@@ -48,6 +48,11 @@ fn goes(node: NodeId, on: &Connection, way: &Way) -> bool {
     }
 }
 
+/// Whether a connection to a node goes all of this way: one to the relay on it says nothing about what is beyond.
+fn goes_all(node: NodeId, on: &Connection, way: &Way) -> bool {
+    way.node == node && goes(node, on, way)
+}
+
 impl Node {
     /// Ends the bulk streams whose way carries nothing any more; says which ways are to be asked.
     pub(super) fn feel_bulk(&mut self, now: Instant, late: Duration) -> Quiet {
@@ -99,6 +104,12 @@ impl Node {
         });
     }
 
+    /// A connection has given a sign of life: bulk streams that go the same way are in doubt no longer.
+    pub(super) fn trust_bulk(&self, peer: &Peer, alive: &Connection) {
+        let links = &self.shared.bulk.links;
+        links.trust(|way| goes_all(peer.node, alive, way));
+    }
+
     /// Ends the bulk streams of a node.
     pub(super) fn end_bulk(&mut self, node: NodeId) {
         let ended = self.shared.bulk.end(node);
@@ -131,5 +142,29 @@ impl Node {
                 self.end_bulk(node);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::{super::table::tests::connection, *};
+
+    #[test]
+    fn a_sign_of_a_relay_says_nothing_about_who_is_behind_it() {
+        let [peer, relay] = [[1; 32], [2; 32]].map(NodeId);
+        let direct = connection(1, true, Instant::now());
+        let (straight, around) = (
+            Way {
+                node: peer,
+                via: None,
+            },
+            Way {
+                node: peer,
+                via: Some(relay),
+            },
+        );
+        assert!(goes_all(peer, &direct, &straight) && !goes_all(peer, &direct, &around));
+        assert!(goes(relay, &direct, &around) && !goes_all(relay, &direct, &around));
     }
 }

@@ -179,6 +179,12 @@ impl Node {
             on.probed = Some(now);
             self.alarms
                 .set(now + ASK_EVERY, Alarm::Verdict(peer, sign.connection));
+            if sign.rtt.is_some()
+                && let Some(known) = self.table.get(&peer)
+                && let Some(on) = known.connections.iter().find(|c| c.id == sign.connection)
+            {
+                self.trust_bulk(known, on);
+            }
             if was_suspect {
                 self.look_at_path(peer);
             }
