@@ -189,7 +189,11 @@ const STILL_AT_WORK: u64 = 20_000;
 
 #[test]
 fn a_killed_daemon_resumes_every_job_wherever_it_stood() {
+    // A worker for each job that must not wait for another one's: a job holds all places of a worker it was lent, also
+    // those it has nothing for.
     let mut mesh = Mesh::with(3, |node| match &*node.name {
+        "w1" => node.with("location", "earth"),
+        "w2" => node.with("location", "mars"),
         "w3" => node.with("location", "moon"),
         _ => node,
     });
@@ -202,13 +206,13 @@ fn a_killed_daemon_resumes_every_job_wherever_it_stood() {
     let queued = sleepers_at(&mesh, 4, 20, "moon");
     // Of those most are done, and the last two take long: their inputs have a digit more.
     let naps = guests::nap_by_length(7, 400, STILL_AT_WORK);
-    let half = submit(&mesh, 12, &mesh.module("naps", &naps), "");
+    let half = submit(&mesh, 12, &mesh.module("naps", &naps), "earth");
     mesh.client
         .job_until(&half, "most of its tasks are done", SOON, |j| {
             j["succeeded"].as_u64() >= Some(8)
         });
-    // Running, none of its tasks done: they get the other half of the four slots.
-    let running = sleepers(&mesh, 2, STILL_AT_WORK);
+    // Running, none of its tasks done.
+    let running = sleepers_at(&mesh, 2, STILL_AT_WORK, "mars");
     until("both long tasks run", SOON, || {
         (count(&mesh, &running, "running") == 2).then_some(())
     });
