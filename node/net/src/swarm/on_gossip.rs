@@ -52,14 +52,18 @@ impl Node {
     }
 
     /// Sends a neighbour away that stays deaf: it may come back after a while. Those that are kept whatever happens are
-    /// there for other things than gossip.
+    /// there for other things than gossip, and so are those that somebody here has called or has streams with. A machine
+    /// without time to spare is slow itself.
     fn slow(&mut self, peer: PeerId) {
         let now = Instant::now();
-        let kept = self
-            .table
-            .get(&peer)
-            .is_none_or(|known| self.is_protected(&known.node));
-        if kept || !self.deaf.slow(peer, now) {
+        let busy = self.shared.bulk.kept();
+        let kept = self.table.get(&peer).is_none_or(|known| {
+            known.wanted
+                || known.streams() > 0
+                || busy.contains(&known.node)
+                || self.is_protected(&known.node)
+        });
+        if kept || self.lag.is_too_much() || !self.deaf.slow(peer, now) {
             return;
         }
         count(&self.shared.tally.gossip_deaf_sent_away);

@@ -348,8 +348,11 @@ async fn a_neighbour_that_never_reads_is_given_up_and_others_hear_everything() {
         (0, 0)
     );
     assert!(grown < 128_000, "{grown} KiB");
-    let sent_away = hub_net.counters().gossip_deaf_sent_away;
-    assert_eq!(sent_away, 0, "at the first word");
+    let first = hub_net.counters();
+    // As often it is told of at least before it is sent away; a machine that is slow itself may have come so far already.
+    if first.gossip_slow_peers < 6 {
+        assert_eq!(first.gossip_deaf_sent_away, 0, "at the first word");
+    }
     until("it is sent away", async || more().await.gossip_deaf_sent_away > 0).await;
     until("it is gone", async || {
         hub_net.peers().await.iter().all(|p| p.node != deaf.id())
