@@ -32,8 +32,8 @@ fn those_who_hoard_a_nodes_circuits_leave_room_for_others() {
         (&eight[..1], true, 32),
         (&eight[..], false, 48),
         (&eight[..], true, 192),
-        (&one_block[..], false, 32),
-        (&one_block[..], true, 128),
+        (&one_block[..], false, 49),
+        (&one_block[..], true, 193),
     ] {
         let mut book = Book::new(RelayLimits::default());
         book.reserve(at(0), node(1), ip("10.0.0.1")).unwrap();
@@ -55,6 +55,37 @@ fn those_who_hoard_a_nodes_circuits_leave_room_for_others() {
         assert!(book.cut_all() > held);
         assert_eq!(hoard(&mut book, hoarders, 1, tcp), held);
     }
+}
+
+#[test]
+fn many_nodes_behind_one_address_are_all_served_and_replace_what_is_dead() {
+    let mut book = Book::new(RelayLimits::default());
+    book.reserve(at(0), node(1), ip("10.0.0.1")).unwrap();
+    let office = |n: u16| (node(n), ip("172.30.0.1"));
+    for n in 100..140 {
+        let id = book.connect(at(0), office(n), node(1), false);
+        assert!(id.is_ok(), "the {n}th: {id:?}");
+    }
+    // One of them takes another for what is dead, and the last places are for others.
+    book.connect(at(0), office(100), node(1), false).unwrap();
+    let all: Vec<(u16, IpAddr)> = (100..140).map(|n| (n, ip("172.30.0.1"))).collect();
+    assert_eq!(41 + hoard(&mut book, &all, 1, false), 49);
+    // 15 are left: each of the others has two of them, more than its part, down to the very last.
+    for n in 300..307 {
+        connect(&mut book, at(0), n, 1).unwrap();
+        connect(&mut book, at(0), n, 1).unwrap();
+        assert_eq!(
+            connect(&mut book, at(0), n, 1),
+            Err(Refusal::Circuits),
+            "no third"
+        );
+    }
+    connect(&mut book, at(0), 307, 1).unwrap();
+    assert_eq!(
+        connect(&mut book, at(0), 500, 1),
+        Err(Refusal::Circuits),
+        "all taken"
+    );
 }
 
 #[test]

@@ -18,6 +18,11 @@ const BLOCK_ASKS: u32 = 8;
 /// them: whoever has none there finds a place for much longer than whoever has many.
 const PART_OF_NODE: usize = 8;
 const PART_OF_BLOCK: usize = 2;
+/// These parts are for nodes that have so many circuits there. One with fewer gets another while any is free, for one may
+/// be dead and has to be replaced, and there may be many nodes behind one address …
+const FEW: usize = 2;
+/// … except that nodes of a block that has half of all circuits there leave such a part of all free.
+const PART_FOR_OTHERS: usize = 4;
 /// A node may be called over so many times as many TCP connections as circuits: a transfer takes one each, and they
 /// cost the called node no streams.
 const TCP_CALLS: usize = 4;
@@ -171,11 +176,18 @@ impl Users {
             true => limits.circuits_per_peer.saturating_mul(TCP_CALLS),
         };
         let free = most.saturating_sub(end.called.get(usize::from(call.tcp)).copied().unwrap_or(most));
+        may_open && known && self.has_part(call, most, free)
+    }
+
+    /// Whether one more of the circuits that are free to a destination, of so many, is for this caller.
+    fn has_part(&self, call: Call, most: usize, free: usize) -> bool {
         let held = |who| self.calls.get(&(call.to.0, call.tcp, who)).copied().unwrap_or(0);
-        may_open
-            && known
-            && held(Caller::Node(call.from.0)) < free.div_ceil(PART_OF_NODE)
-            && held(Caller::Block(call.from.1)) < free.div_ceil(PART_OF_BLOCK)
+        let (by_node, by_block) = (held(Caller::Node(call.from.0)), held(Caller::Block(call.from.1)));
+        if by_node < FEW {
+            let crowded = by_block >= most.div_ceil(2);
+            return free > 0 && (!crowded || free >= most.div_ceil(PART_FOR_OTHERS));
+        }
+        by_node < free.div_ceil(PART_OF_NODE) && by_block < free.div_ceil(PART_OF_BLOCK)
     }
 
     /// Changes what a circuit counts in.
