@@ -56,6 +56,8 @@ pub(super) struct Book {
     epoch: Duration,
     day: u64,
     day_began: Duration,
+    /// For how long the day had lasted when it was taken up from before a restart.
+    earlier: Duration,
     pub(super) today: u64,
     pub(super) users: Users,
     pub(super) speed: Speed,
@@ -83,6 +85,7 @@ impl Book {
             epoch: Duration::ZERO,
             day: 0,
             day_began: Duration::ZERO,
+            earlier: Duration::ZERO,
             today: 0,
             users: Users::default(),
             speed: Speed::default(),
@@ -364,13 +367,18 @@ impl Book {
         self.turn_day(now);
     }
 
+    /// For how long the day has been counted, restarts or not.
+    const fn lasted(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.day_began).saturating_add(self.earlier)
+    }
+
     /// Begins a new day when the clock says so. A clock that is put back gives nobody a second day's bytes; so that none
-    /// that was far ahead makes a day last for ever, none lasts longer than 24 hours.
+    /// that was far ahead makes a day last for ever, none lasts longer than 24 hours in which a relay runs.
     fn turn_day(&mut self, now: Duration) {
         let day = self.epoch.saturating_add(now).as_secs() / DAY.as_secs();
-        if day > self.day || now.saturating_sub(self.day_began) >= DAY {
+        if day > self.day || self.lasted(now) >= DAY {
             self.day = day;
-            self.day_began = now;
+            (self.day_began, self.earlier) = (now, Duration::ZERO);
             self.today = 0;
             self.users.new_day(now);
         }
@@ -381,6 +389,7 @@ impl Book {
         self.turn_day(now);
         let mut day = RelayDay {
             day: self.day,
+            lasted: self.lasted(now),
             total: self.today,
             ..RelayDay::default()
         };
@@ -396,6 +405,7 @@ impl Book {
             return;
         }
         self.day = earlier.day;
+        self.earlier = self.earlier.max(earlier.lasted);
         self.today = self.today.saturating_add(earlier.total);
         self.users.take_up(now, earlier);
     }

@@ -102,7 +102,7 @@ fn a_restart_gives_no_second_days_bytes() {
     let id = circuit(&mut before, at(0));
     assert_eq!(before.pass(at(1), id, Direction::Back, 900), on(900));
     let kept = before.day(at(2));
-    assert_eq!((kept.day, kept.total), (20_000, 900));
+    assert_eq!((kept.day, kept.total, kept.lasted), (20_000, 900, at(2)));
     assert_eq!(kept.peers, [(node(1), 900)], "who has opened it");
     assert_eq!(kept.blocks, [([0, 172, 16, 1, 0, 0, 0], 900)]);
     // The same day: what was used is used, for the node, its block and all.
@@ -112,8 +112,12 @@ fn a_restart_gives_no_second_days_bytes() {
         book.take_up(at(0), kept);
         book
     };
+    let for_longer = |ms| RelayDay {
+        lasted: at(ms),
+        ..kept.clone()
+    };
     let mut book = again(noon + DAY / 4, &kept);
-    assert_eq!(book.day(at(1)), kept);
+    assert_eq!(book.day(at(1)), for_longer(3));
     let id = circuit(&mut book, at(1));
     assert_eq!(book.pass(at(1), id, Direction::Forth, 900), on(100));
     assert_eq!(connect(&mut book, at(2), 1, 2), Err(Refusal::Day));
@@ -140,12 +144,23 @@ fn a_restart_gives_no_second_days_bytes() {
     let mut book = again(noon - DAY * 19_000, &kept);
     assert_eq!(book.day(at(1)).total, 900);
     book.clock(at(2), noon + at(2));
-    assert_eq!(book.day(at(3)), kept);
-    // One that was far ahead holds nobody for longer than a day.
-    let ahead = RelayDay { day: 30_000, ..kept };
-    let mut book = again(noon, &ahead);
-    assert_eq!(book.day(DAY - at(1)).total, 900);
-    assert_eq!(book.day(DAY).total, 0);
+    assert_eq!(book.day(at(3)), for_longer(5));
+    // One that was far ahead holds nobody for longer than a day, however often the relay is started in it.
+    let mut row = RelayDay {
+        day: 30_000,
+        ..for_longer(0)
+    };
+    let (session, mut run) = (DAY / 5, Duration::ZERO);
+    while run < DAY - session {
+        let mut book = again(noon + run, &row);
+        run += session;
+        row = book.day(session);
+        assert_eq!((row.day, row.total, row.lasted), (30_000, 900, run));
+    }
+    let mut book = again(noon, &row);
+    assert_eq!(book.day(session - at(1)).total, 900);
+    let next = book.day(session);
+    assert_eq!((next.day, next.total, next.lasted), (20_000, 0, Duration::ZERO));
 }
 
 #[test]

@@ -187,6 +187,8 @@ pub struct RelayLoad {
 pub struct RelayDay {
     /// Which: days since 1970, UTC.
     pub day: u64,
+    /// For how long it has been counted by running relays: a day that the clock does not end is over after 24 hours.
+    pub lasted: Duration,
     /// Bytes of all circuits.
     pub total: u64,
     /// Bytes of the circuits a node has opened; the nodes with the most, at most [`RelayDay::MAX_USERS`].

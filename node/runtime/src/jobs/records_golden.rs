@@ -130,6 +130,7 @@ fn receipt() -> KeptReceipt {
 fn relay_day() -> DayRow {
     DayRow {
         day: 20_000,
+        lasted_ms: 40_000_000,
         total: 3 << 30,
         peers: vec![(NodeId([1; 32]), 2 << 30), (NodeId([2; 32]), 1 << 30)],
         blocks: vec![

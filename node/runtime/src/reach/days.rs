@@ -17,6 +17,8 @@ const KEY: &[u8] = b"today";
 const SCHEMA: u16 = 1;
 /// It is written this often at most, and at the end.
 const EVERY: Duration = Duration::from_secs(60);
+/// That the day has gone on by so much is written though nothing was relayed: it may be a day that only running ends.
+const GONE_ON: Duration = Duration::from_secs(600);
 /// How often is looked whether there is something to write: the first of it is written soon, so that a daemon that dies
 /// again and again counts at least that.
 const LOOK: Duration = Duration::from_secs(5);
@@ -26,6 +28,8 @@ const LOOK: Duration = Duration::from_secs(5);
 pub(crate) struct DayRow {
     /// Days since 1970, UTC.
     pub day: u64,
+    /// For how long a running relay has counted it, in milliseconds.
+    pub lasted_ms: u64,
     /// Bytes of all circuits.
     pub total: u64,
     /// Bytes of the circuits a node has opened, the biggest first.
@@ -36,33 +40,48 @@ pub(crate) struct DayRow {
 
 impl From<RelayDay> for DayRow {
     fn from(d: RelayDay) -> Self {
-        let (day, total, peers, blocks) = (d.day, d.total, d.peers, d.blocks);
         Self {
-            day,
-            total,
-            peers,
-            blocks,
+            day: d.day,
+            lasted_ms: u64::try_from(d.lasted.as_millis()).unwrap_or(u64::MAX),
+            total: d.total,
+            peers: d.peers,
+            blocks: d.blocks,
         }
     }
 }
 
 impl From<DayRow> for RelayDay {
     fn from(d: DayRow) -> Self {
-        let (day, total, peers, blocks) = (d.day, d.total, d.peers, d.blocks);
         Self {
-            day,
-            total,
-            peers,
-            blocks,
+            day: d.day,
+            lasted: Duration::from_millis(d.lasted_ms),
+            total: d.total,
+            peers: d.peers,
+            blocks: d.blocks,
         }
     }
 }
 
-/// What was written last, and when.
+/// What the row says, and when it was last tried to write it.
 #[derive(Default)]
 struct Written {
     day: RelayDay,
     at: Option<Instant>,
+}
+
+impl Written {
+    /// Whether a row of this says enough that is new.
+    fn is_behind(&self, day: &RelayDay, at_once: bool) -> bool {
+        if day.total == 0 && self.day.total == 0 {
+            return false;
+        }
+        let gone_on = day.lasted.saturating_sub(self.day.lasted);
+        let same = RelayDay {
+            lasted: self.day.lasted,
+            ..day.clone()
+        };
+        same != self.day || gone_on >= GONE_ON || (at_once && !gone_on.is_zero())
+    }
 }
 
 /// Where the day's sums are kept. Cheap to clone.
@@ -124,26 +143,39 @@ impl Days {
 
     /// Has a relay that begins to serve go on with what was relayed earlier today.
     pub(super) fn take_up(&self, relay: &Relay) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = self.kept() {
             relay.take_up(&kept);
+            written.day = kept;
         }
     }
 
     /// Keeps a relay's day, unless nothing has changed or, but at the end, it was written a moment ago. Blocks.
     fn keep(&self, day: impl FnOnce() -> RelayDay, at_once: bool) {
+        self.keep_by(day, at_once, |day| self.write(day));
+    }
+
+    fn keep_by(
+        &self,
+        day: impl FnOnce() -> RelayDay,
+        at_once: bool,
+        write: impl FnOnce(RelayDay) -> Result<(), JournalError>,
+    ) {
         // Held while it is written: what is kept last is what was seen last.
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         if !at_once && written.at.is_some_and(|at| at.elapsed() < EVERY) {
             return;
         }
         let day = day();
-        if day.total == 0 && written.at.is_none() || day == written.day {
+        if !written.is_behind(&day, at_once) {
             return;
         }
         written.at = Some(Instant::now());
-        written.day = day.clone();
-        if let Err(e) = self.write(day) {
-            tracing::warn!(target: "hive_runtime::reach", code = e.code(), "what was relayed today cannot be kept: {e}");
+        match write(day.clone()) {
+            Ok(()) => written.day = day,
+            Err(e) => {
+                tracing::warn!(target: "hive_runtime::reach", code = e.code(), "what was relayed today cannot be kept: {e}");
+            }
         }
     }
 
@@ -188,6 +220,7 @@ mod tests {
         let id = |n: usize| NodeId([u8::try_from(n % 256).unwrap(); 32]);
         RelayDay {
             day: 20_000,
+            lasted: Duration::from_millis(1_500),
             total,
             peers: (0..users).map(|n| (id(n), u64::MAX)).collect(),
             blocks: (0..users).map(|_| ([255; 7], u64::MAX)).collect(),
@@ -217,6 +250,44 @@ mod tests {
         assert_eq!(days.kept(), Some(day(1, 1)), "a moment ago it was written");
         days.keep(|| day(2, 1), true);
         assert_eq!(days.kept(), Some(day(2, 1)), "the end");
+    }
+
+    #[test]
+    fn that_a_day_goes_on_is_written_now_and_then_and_at_the_end() {
+        let written = Written {
+            day: day(5, 1),
+            at: None,
+        };
+        let later = |secs| {
+            let mut day = day(5, 1);
+            day.lasted += Duration::from_secs(secs);
+            day
+        };
+        assert!(!written.is_behind(&later(0), true));
+        assert!(!written.is_behind(&later(599), false));
+        assert!(written.is_behind(&later(600), false));
+        assert!(written.is_behind(&later(1), true));
+        assert!(written.is_behind(&day(6, 1), false));
+        assert!(
+            written.is_behind(&day(0, 0), false),
+            "a new day: the old row would be taken up"
+        );
+        assert!(!Written::default().is_behind(&day(0, 0), true));
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_written_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let days = open(dir.path());
+        let failure = JournalError::Io {
+            what: "write",
+            path: TREE.into(),
+            source: std::io::Error::other("full"),
+        };
+        days.keep_by(|| day(1, 1), false, |_| Err(failure));
+        assert_eq!(days.kept(), None);
+        days.keep(|| day(1, 1), true);
+        assert_eq!(days.kept(), Some(day(1, 1)));
     }
 
     #[test]
