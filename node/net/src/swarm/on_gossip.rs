@@ -133,18 +133,25 @@ impl Node {
         match paced {
             Paced::Good => return Ok(()),
             Paced::TooMuch => {}
-            // An authority or a relay that floods is needed all the same; what is too much is dropped.
-            Paced::ShutOut if names::node_id(&from).is_some_and(|node| self.is_protected(&node)) => {
-                tracing::warn!(peer = %from, "floods the mesh, and is kept for what it does for others");
-            }
-            Paced::ShutOut => {
-                tracing::info!(peer = %from, "floods the mesh: shut out for {} s", SHUT_OUT.as_secs());
-                self.swarm.behaviour_mut().doors.ban(from, now, SHUT_OUT);
-                // An error means that it is gone already.
-                let _ = self.swarm.disconnect_peer_id(from);
-            }
+            Paced::ShutOut => self.shut_out(from, now),
         }
         Err(Refused::Flood)
+    }
+
+    /// Who floods is shut out. An authority or a relay is needed all the same: what is too much of it is dropped, and
+    /// when it is kept no longer, and floods still, it is shut out then.
+    fn shut_out(&mut self, from: PeerId, now: Instant) {
+        let flooder = names::node_id(&from);
+        if let Some(node) = flooder.filter(|node| self.is_protected(node)) {
+            // Said again and again while it goes on: nothing that fills a log by itself.
+            tracing::debug!(peer = %from, "floods the mesh, and is kept for what it does for others");
+            self.pace.forgive(node);
+            return;
+        }
+        tracing::info!(peer = %from, "floods the mesh: shut out for {} s", SHUT_OUT.as_secs());
+        self.swarm.behaviour_mut().doors.ban(from, now, SHUT_OUT);
+        // An error means that it is gone already.
+        let _ = self.swarm.disconnect_peer_id(from);
     }
 
     fn report(&mut self, id: &MessageId, from: &PeerId, acceptance: MessageAcceptance) {

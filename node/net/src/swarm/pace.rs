@@ -60,7 +60,7 @@ pub(crate) enum Paced {
     Good,
     /// Too much: not passed on.
     TooMuch,
-    /// Far too much from its author itself: shut it out. Said once.
+    /// Far too much from its author itself: shut it out. Said once, and again after it was forgiven.
     ShutOut,
 }
 
@@ -91,6 +91,11 @@ impl Pace {
         } else {
             self.overdrawn(from, author, now)
         }
+    }
+
+    /// Whoever was to be shut out is not: it is said again when it goes on as long as before.
+    pub(crate) fn forgive(&mut self, from: NodeId) {
+        self.offences.remove(&from);
     }
 
     fn overdrawn(&mut self, from: NodeId, author: NodeId, now: Instant) -> Paced {
@@ -186,6 +191,17 @@ mod tests {
         let out = Paced::ShutOut;
         assert_eq!(count(&mut pace, loud, loud, 5000, now, out), 1);
         assert_eq!(count(&mut pace, messenger, loud, 5000, now, out), 0);
+    }
+
+    #[test]
+    fn who_was_kept_once_is_shut_out_when_it_goes_on() {
+        let (mut pace, now) = (Pace::default(), Instant::now());
+        let loud = node(1);
+        let said = |pace: &mut Pace| (0..5000).position(|_| heard(pace, loud, loud, now) == Paced::ShutOut);
+        assert!(said(&mut pace).is_some());
+        assert_eq!(said(&mut pace), None, "said once");
+        pace.forgive(loud);
+        assert_eq!(said(&mut pace), Some(SHUT_OUT as usize - 1));
     }
 
     #[test]
