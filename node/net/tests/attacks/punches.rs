@@ -25,6 +25,8 @@ const NAMED: usize = 28;
 const MOST: usize = 6;
 /// One of them is sent the first packets of a QUIC connection, two at once and one that gives it up, if that is paid for.
 const DIAL: usize = 3 * 1200;
+/// In a round with more patience it is asked twice.
+const PATIENT: usize = 5 * 1200;
 /// Sent for each byte that came from whoever named the addresses, at the most.
 const FACTOR: usize = 3;
 /// A talk as an honest node has it is as long as this.
@@ -181,6 +183,7 @@ async fn punches_at_others_are_few_and_do_not_pile_up() {
     println!("punching: a talk of {said} bytes of {came} sends {one} to {reached} addresses");
     assert!((1..=MOST).contains(&reached), "{reached}");
     assert!(one >= DIAL, "what an honest node says pays for a dial: {one}");
+    assert!(one <= DIAL + MOST * OPENER, "{one}");
     assert!(one <= FACTOR * came, "{one} for {came}");
 
     // A talk that breaks off: what had begun ends with it.
@@ -203,5 +206,6 @@ async fn punches_at_others_are_few_and_do_not_pile_up() {
         flood()
     );
     assert!(asked > 20 && (1..=6).contains(&answered), "{answered} of {asked}");
+    assert!(bytes <= answered * (PATIENT + MOST * OPENER), "{bytes}");
     assert!(bytes <= FACTOR * came, "{bytes} for {came}");
 }
