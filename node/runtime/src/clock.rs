@@ -1,4 +1,4 @@
-//! The daemon's clock: the only place that reads the machine's.
+//! The daemon's clock: what it decides by.
 
 use hive_protocol::time::Timestamp;
 use rustix::time::{ClockId, clock_gettime};

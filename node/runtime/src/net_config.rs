@@ -165,7 +165,7 @@ limits! {
     Count reservations_per_block;
     /// circuits at a time
     Count circuits;
-    /// circuits at a time that one node has opened; as many lead to one node, of which a caller takes an eighth at most
+    /// circuits at a time that one node has opened; as many lead to one node, of which a caller that has two takes an eighth of the free ones at most
     Count circuits_per_peer;
     /// circuits at a time that nodes of one address block have opened
     Count circuits_per_block;

@@ -57,7 +57,7 @@ pub(crate) struct Reach {
     /// Where something was sent to lately.
     pub sent: Arc<SentTo>,
     /// How much has come from whom through relays.
-    pub heard: Arc<heard::Heard>,
+    pub heard: Arc<Heard>,
     /// Ends dials before their time.
     pub leash: Arc<Leash>,
     /// Who came in lately.

@@ -51,8 +51,8 @@ fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
     what.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the machine's clock says; days begin by it.
-fn since_1970() -> Duration {
+/// What the machine's clock says; days begin and reservations end by it.
+pub(super) fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 

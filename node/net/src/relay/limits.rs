@@ -16,7 +16,7 @@ pub struct RelayLimits {
     /// Circuits at a time.
     pub circuits: usize,
     /// Circuits at a time that one node has opened. As many may lead to one node, and four times as many that connect
-    /// TCP connections; of those still free one caller takes an eighth at most, its address block a half.
+    /// TCP connections; a caller that has two takes an eighth at most of those still free, its address block a half.
     pub circuits_per_peer: usize,
     /// Circuits at a time that nodes of one address block have opened.
     pub circuits_per_block: usize,

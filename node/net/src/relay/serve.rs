@@ -5,7 +5,7 @@
 
 use super::{
     copy,
-    desk::{Desk, SWEEP},
+    desk::{Desk, SWEEP, since_1970},
     terms::{CircuitId, Refusal},
     wire::{self, HopMessage, Limit, Peer, Reservation, STOP, Status, StopMessage, hop, stop},
 };
@@ -17,12 +17,7 @@ use crate::{
 };
 use hive_protocol::ids::NodeId;
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
-use std::{
-    io,
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 use tokio::{
     sync::Semaphore,
     time::{MissedTickBehavior, interval, timeout},
@@ -143,12 +138,11 @@ async fn reserve(desk: &Desk, node: NodeId, from: IpAddr, mut stream: NetStream)
         .into_iter()
         .map(|a| a.with(Protocol::P2p(me)).to_vec())
         .collect();
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let reply = HopMessage {
         kind: hop::STATUS,
         peer: None,
         reservation: Some(Reservation {
-            expire: since_1970.saturating_add(life).as_secs(),
+            expire: since_1970().saturating_add(life).as_secs(),
             addrs,
             voucher: None,
         }),

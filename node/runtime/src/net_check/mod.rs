@@ -130,6 +130,8 @@ fn peers(f: &Facts<'_>, lines: &mut Lines) {
 /// What may be so when nobody answers at all.
 const NOBODY: &str =
     "nothing answers over it: it is blocked, or this machine or all that it knows are offline";
+/// Why that may not be known.
+const UNTRIED: &str = "not tested: nobody to try it with, or not tried to its end";
 /// And what to do.
 const ONLINE: &str = "is this machine online? does the authority run? else let this machine reach the authority's port in the firewall, over UDP or TCP";
 
@@ -164,7 +166,7 @@ fn transports(f: &Facts<'_>, lines: &mut Lines) {
             "is blocked, and TCP has not worked either",
             Some("let this machine reach the authority's port in the firewall, over UDP or TCP"),
         ),
-        (_, None) => lines.untested("udp", "not tested: nobody to try it with"),
+        (_, None) => lines.untested("udp", UNTRIED),
     }
     match (f.config.transports, f.reach.tcp) {
         (Transports::Quic, _) => lines.add("tcp", Verdict::Pass, "not used (transports = quic)", None),
@@ -182,7 +184,7 @@ fn transports(f: &Facts<'_>, lines: &mut Lines) {
             "is blocked",
             Some("let this machine reach the authority's port in the firewall, over UDP or TCP"),
         ),
-        (_, None) => lines.untested("tcp", "not tested: nobody to try it with"),
+        (_, None) => lines.untested("tcp", UNTRIED),
     }
 }
 
@@ -242,7 +244,10 @@ fn clock(f: &Facts<'_>, lines: &mut Lines) {
 /// Nothing is sent to find it out: it is what the system has for the way, narrower only after a router has said so.
 fn mtu(f: &Facts<'_>, lines: &mut Lines) {
     match f.reach.mtu {
-        None => lines.untested("mtu", "not measured: nobody is connected directly"),
+        None => lines.untested(
+            "mtu",
+            "not measured: that takes a fresh check, and somebody connected directly",
+        ),
         Some(n) if n < QUIC_MTU => lines.add(
             "mtu",
             Verdict::Fail,

@@ -142,7 +142,12 @@ pub(super) fn hairpin(f: &Facts<'_>, lines: &mut Lines) {
             "does not work: nodes behind this router reach each other by local addresses or relays"
         }
         (None, "none") => "not needed: no router",
-        (None, _) => return lines.untested("hairpin", "not tested: no address outside is known"),
+        (None, _) => {
+            return lines.untested(
+                "hairpin",
+                "not tested: that takes a fresh check, and an address outside",
+            );
+        }
     };
     lines.add("hairpin", Verdict::Pass, text, None);
 }

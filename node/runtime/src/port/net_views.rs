@@ -158,8 +158,8 @@ pub struct RelayView {
     pub detail: String,
     /// What it gives at most.
     pub limits: RelayLimits,
-    /// Which of these limits the owner has set; the others are built in: without bounds on bytes in mode `on`, within
-    /// bounds for a home line otherwise.
+    /// Which of these limits the owner has set; the others are built in: within bounds for a home line
+    /// in mode `auto`, without bounds on bytes otherwise.
     #[serde(default)]
     pub set: Vec<String>,
     /// Nodes that are reachable through it now.

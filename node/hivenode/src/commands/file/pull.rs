@@ -73,8 +73,11 @@ pub async fn pull(session: &Session, args: &PullArgs) -> Result<Exit, CliError> 
         begun = &mut asked => begun?,
         _ = stop.recv() => {
             // It may have begun: then its name is on the way.
-            if let Ok(begun) = tokio::time::timeout(ANSWER, asked).await {
-                goes_on(session, &begun?);
+            tokio::select! {
+                begun = tokio::time::timeout(ANSWER, asked) => if let Ok(begun) = begun {
+                    goes_on(session, &begun?);
+                },
+                _ = stop.recv() => {}
             }
             return Ok(Exit::INTERRUPTED);
         }

@@ -83,7 +83,7 @@ fn show(out: &Output, view: &RelayView) -> Result<(), CliError> {
         table.row([*name, &shown(*unit, value), from(view, name), about]);
     }
     table.print(out);
-    if view.mode != "on" {
+    if view.mode == "auto" {
         out.say(
             "relay = auto keeps bytes within bounds for a home line; relay = on has none but those you set",
         );
@@ -95,7 +95,7 @@ fn show(out: &Output, view: &RelayView) -> Result<(), CliError> {
 fn from(view: &RelayView, name: &str) -> &'static str {
     if view.set.iter().any(|set| set == name) {
         "set"
-    } else if view.mode == "on" {
+    } else if view.limits.get(name) == RelayLimits::default().get(name) {
         "default"
     } else {
         "auto"
