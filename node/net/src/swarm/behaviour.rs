@@ -50,7 +50,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Peers tell each other again what they are, though nothing has changed: changes are pushed at once, this mends a push
 /// that was lost. Each time costs a stream, and over QUIC memory ([`QUIC_STREAMS`](super::transport)).
-const IDENTIFY_EVERY: Duration = Duration::from_secs(60 * 60);
+const IDENTIFY_EVERY: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// Blobs this node may announce at a time.
 pub const MAX_SHARED: usize = 1024;
@@ -69,9 +69,6 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Nodes asked at a time in one query, and nodes each key is stored at.
 const PARALLEL: usize = 3;
 const REPLICATION: usize = 20;
-/// The routing table is refreshed this often, besides whenever a node enters it. Every time asks each server some two or
-/// three questions, each on a stream of its own.
-const REFRESH: Duration = Duration::from_secs(30 * 60);
 
 /// Scores below which a neighbour gets no gossip, no publications, and is not heard at all. A wrong message
 /// costs 10 times the square of how many there were lately, so the third is the last.
@@ -185,7 +182,8 @@ fn kad(config: &Config, me: PeerId) -> Result<Kad, NetError> {
         .set_publication_interval(None)
         .set_caching(kad::Caching::Disabled)
         .set_max_packet_size(MAX_KAD_PACKET)
-        .set_periodic_bootstrap_interval(Some(REFRESH));
+        // When the table is refreshed is decided in refresh.rs.
+        .set_periodic_bootstrap_interval(None);
     if let (Some(parallel), Some(replication)) = (NonZeroUsize::new(PARALLEL), NonZeroUsize::new(REPLICATION))
     {
         c.set_parallelism(parallel).set_replication_factor(replication);

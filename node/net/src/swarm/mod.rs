@@ -42,6 +42,7 @@ mod punches;
 mod purse;
 mod queue;
 mod records;
+mod refresh;
 mod room;
 mod security;
 mod stream_handler;
@@ -106,6 +107,7 @@ pub(crate) struct Node {
     queries: HashMap<QueryId, Query>,
     /// What is kept for others in the hash table's store; bounded in records.rs.
     records: records::Records,
+    refresh: refresh::Refresh,
     /// Members that have not told their topics, and what was done about it; bounded in greeting.rs.
     ungreeted: greeting::Ungreeted,
     /// Bounded in pace.rs.
@@ -182,6 +184,7 @@ pub async fn spawn(config: Config) -> Result<(NetHandle, NetEvents), NetError> {
         held: BTreeMap::new(),
         queries: HashMap::new(),
         records: records::Records::new(hive_protocol::relay::rendezvous(config.network)),
+        refresh: refresh::Refresh::new(Instant::now(), me.as_bytes()[0]),
         ungreeted: greeting::Ungreeted::default(),
         pace: pace::Pace::default(),
         announcer: announced::Announcer::new(config.secret.clone(), config.network)?,

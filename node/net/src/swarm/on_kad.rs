@@ -124,6 +124,14 @@ impl Node {
 
     pub(super) fn on_kad(&mut self, event: Event) {
         match event {
+            Event::OutboundQueryProgressed {
+                result: QueryResult::Bootstrap(result),
+                step,
+                ..
+            } => self.refresh.progressed(Instant::now(), result.is_ok(), step.last),
+            Event::RoutingUpdated {
+                is_new_peer: true, ..
+            } => self.refresh.entered(Instant::now()),
             Event::OutboundQueryProgressed { id, result, step, .. } => {
                 self.on_progress(id, result, step.last)
             }
@@ -155,6 +163,17 @@ impl Node {
         let expired = self.records.sweep(store, now);
         if expired > 0 {
             tracing::debug!(expired, "records of the hash table forgotten");
+        }
+    }
+
+    /// Once a second: refreshes the routing table when it is time to.
+    pub(super) fn refresh_routes(&mut self, now: Instant) {
+        if !self.refresh.due(now) {
+            return;
+        }
+        match self.swarm.behaviour_mut().kad.inner().bootstrap() {
+            Ok(_) => self.refresh.started(now),
+            Err(_) => self.refresh.nobody(now),
         }
     }
 

@@ -10,6 +10,7 @@ impl Node {
         self.waiting.sweep();
         self.queries.retain(|_, query| !query.given_up());
         self.sweep_records(now);
+        self.refresh_routes(now);
         for peer in self.table.overdue(now) {
             self.gate_overdue(peer);
         }
