@@ -127,6 +127,10 @@ pub struct Gossip {
     /// Of a hundred nodes of ours, so many take part but pass nothing on.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=90))]
     pub silent: u64,
+    /// Ninety-nine of a hundred must hear within so many times the median of one hop; 0: only that all hear counts, as
+    /// on a machine on which other things run.
+    #[arg(long, default_value_t = 6.0)]
+    pub most_hops: f64,
     #[arg(long)]
     pub kind: Option<Kind>,
     #[arg(long, default_value = "tcp")]
