@@ -1,6 +1,10 @@
 //! Single tasks: output, exit codes, logs, results, stop, retry, explain.
 
-use crate::{guests, mesh::Mesh, wait::SOON};
+use crate::{
+    guests,
+    mesh::Mesh,
+    wait::{SOON, until},
+};
 use std::fs;
 
 #[test]
@@ -147,5 +151,47 @@ fn a_running_task_and_a_running_job_can_be_stopped() {
     // The worker is free again.
     let noop = mesh.module("noop", guests::NOOP);
     mesh.client.run(&["task", "submit", &noop, "--wait"]).ok();
+    mesh.settled();
+}
+
+#[test]
+fn what_one_job_does_not_use_of_a_worker_another_has() {
+    let mesh = Mesh::of(1);
+    // Two tasks take both cores of the only worker; one of them ends, the other goes on for longer than the test.
+    mesh.file("in/short", "x");
+    mesh.file("in/long", "x".repeat(100));
+    let guest = mesh.module("by-length", &guests::nap_by_length(50, 1, 600_000));
+    let (input, out) = (mesh.path("in"), mesh.path("out"));
+    let mut map = vec!["job", "map", &guest, input.to_str().unwrap()];
+    map.extend(["-o", out.to_str().unwrap()]);
+    let _going = mesh.client.spawn(&map);
+    let long = until("the job is there", SOON, || {
+        let jobs = mesh.client.get("/v1/jobs", "jobs")?;
+        jobs[0]["job"].as_str().map(str::to_owned)
+    });
+    let long = long.as_str();
+    mesh.client
+        .job_until(long, "one of its tasks runs, the other is done", SOON, |j| {
+            (&j["running"], &j["succeeded"]) == (&1.into(), &1.into())
+        });
+    // Whoever comes gets the other core, one after the other.
+    let noop = mesh.module("noop", guests::NOOP);
+    for _ in 0..3 {
+        mesh.client.run(&["task", "submit", &noop, "--wait"]).ok();
+    }
+    let job = mesh.client.job(long).unwrap();
+    assert_eq!(
+        (&job["running"], &job["succeeded"]),
+        (&1.into(), &1.into()),
+        "it goes on, and was not begun again: {job}"
+    );
+    let attempts: Vec<_> = mesh
+        .client
+        .tasks(long)
+        .iter()
+        .map(|t| t["attempt"].clone())
+        .collect();
+    assert_eq!(attempts, [1, 1]);
+    mesh.client.run(&["job", "stop", long]).ok();
     mesh.settled();
 }

@@ -2,6 +2,7 @@
 
 use super::{
     DemandDraft, Effect, MAX_LEASES, MAX_LEASES_PER_JOB, MAX_OFFERS, Submitter, Timer, job::Standing,
+    lease::Phase, places::IDLE_AFTER,
 };
 use hive_protocol::{
     credential::Credential,
@@ -38,7 +39,16 @@ impl Submitter {
         let Some(job) = self.jobs.get(&id) else {
             return;
         };
-        let useful = job.useful_slots(self.config.max_slots);
+        // What runs to its end with a lease that closes has its place.
+        let closing: usize = job
+            .leases
+            .iter()
+            .filter_map(|no| self.leases.get(no))
+            .filter(|l| l.phase == Phase::Closing)
+            .map(|l| l.assigned.len())
+            .sum();
+        let placed = u32::try_from(closing).unwrap_or(u32::MAX);
+        let useful = job.useful_slots(placed, self.config.max_slots);
         let want = useful.saturating_sub(job.live_slots);
         let able = self.own.is_some()
             && self.authority_up
@@ -96,6 +106,8 @@ impl Submitter {
                 expires: now + DEMAND_LIFE,
             })));
         self.timers.set(Timer::Demand(id), now + self.config.demand_every);
+        // Places may also be had from another job here, if the mesh has none.
+        self.timers.set_earlier(Timer::Places, now + IDLE_AFTER);
     }
 
     pub(super) fn withdraw(&mut self, id: JobId) {
@@ -177,13 +189,11 @@ impl Submitter {
             return Err(OfferFault::Stale);
         };
         let paused = self.peers.get(&from).is_some_and(|p| p.pause_until > self.now);
-        let asked = job.leases.iter().filter_map(|no| self.leases.get(no)).any(|l| {
-            l.node == from
-                && matches!(
-                    l.phase,
-                    super::lease::Phase::Holding | super::lease::Phase::Requesting
-                )
-        });
+        let asked = job
+            .leases
+            .iter()
+            .filter_map(|no| self.leases.get(no))
+            .any(|l| l.node == from && matches!(l.phase, Phase::Holding | Phase::Requesting));
         if self.now >= offer.expires + MAX_CLOCK_SKEW || credential.node != from || paused || asked {
             return Err(OfferFault::Stale);
         }

@@ -44,6 +44,7 @@ impl Submitter {
         }
         for no in hungry {
             self.fill(id, no);
+            self.note_spare(id, no);
         }
         let Some(job) = self.jobs.get(&id) else {
             return;
@@ -70,6 +71,7 @@ impl Submitter {
         if !lease.takes() || job.totals.waiting == 0 {
             return;
         }
+        lease.unsuited = false;
         let have = lease.assigned.len() as u64;
         let depth = lease.depth(job.average_us, self.config.queue_ms);
         // Towards the end everyone gets a share by its slots, and nobody hoards.
@@ -101,13 +103,12 @@ impl Submitter {
         let mut bodies = Vec::new();
         let mut orders = Vec::new();
         let mut bytes = 0;
-        let mut unsuited = false;
         for _ in 0..wanted {
             if lease.link.room() <= RESERVE + bodies.len() {
                 break;
             }
             let Some(index) = job.next_for(node, &others) else {
-                unsuited = true;
+                lease.unsuited = true;
                 break;
             };
             if lease.assigned.contains_key(&index) {
@@ -122,6 +123,7 @@ impl Submitter {
             };
             bytes += weight(&spec);
             orders.push(TaskOrder { index, attempt, spec });
+            lease.spare_since = None;
             lease.assigned.insert(
                 index,
                 Handed {
@@ -143,7 +145,7 @@ impl Submitter {
         let left = lease.affordable(job.expected_fuel());
         let known = job.measured >= MEASURED || lease.assigned.is_empty();
         // What waits for other workers is no reason to set more money aside for this one.
-        let short = known && !unsuited && job.totals.waiting > 0 && left < depth.max(1);
+        let short = known && !lease.unsuited && job.totals.waiting > 0 && left < depth.max(1);
         if short {
             job.refill.insert(no);
         }
@@ -343,6 +345,7 @@ impl Submitter {
                 continue;
             };
             self.counters.doubled += 1;
+            lease.spare_since = None;
             lease.assigned.insert(
                 index,
                 Handed {

@@ -316,9 +316,9 @@ impl Job {
         average.saturating_add(average / 2).saturating_add(1).min(limit)
     }
 
-    /// Slots that would shorten the job.
-    pub(super) fn useful_slots(&self, max: u32) -> u32 {
-        let open = self.to_run();
+    /// Slots that would shorten the job, `placed` of whose tasks are not to be thought of.
+    pub(super) fn useful_slots(&self, placed: u32, max: u32) -> u32 {
+        let open = self.to_run().saturating_sub(placed);
         if self.average_us == 0 {
             return open.min(max);
         }

@@ -73,6 +73,10 @@ pub(super) struct Lease {
     pub recalls: u32,
     pub average_us: u64,
     pub idle_since: Timestamp,
+    /// Since when there have been places without any task for them, and none has come.
+    pub spare_since: Option<Timestamp>,
+    /// What waits would rather run elsewhere.
+    pub unsuited: bool,
     /// The worker gives tasks back: no more are sent.
     pub draining: bool,
     pub successor: Option<LeaseNo>,
@@ -100,6 +104,12 @@ impl Lease {
     /// Whether it takes tasks.
     pub(super) fn takes(&self) -> bool {
         self.phase == Phase::Active && !self.draining
+    }
+
+    /// Places without a task.
+    pub(super) fn spare(&self) -> u32 {
+        let busy = u32::try_from(self.assigned.len()).unwrap_or(u32::MAX);
+        self.slots.saturating_sub(busy)
     }
 
     /// Whether money may still be claimed from its hold.

@@ -20,6 +20,7 @@ mod lifecycle;
 mod messages;
 mod money;
 mod peers;
+mod places;
 mod receipts;
 mod record;
 mod results;
@@ -56,6 +57,8 @@ enum Timer {
     Offers(JobId),
     /// See how the job stands: state, idle leases, money.
     Review(JobId),
+    /// See whether idle places of one job are of use to another.
+    Places,
     /// See whether the last tasks are well placed.
     Balance(JobId),
     /// Acknowledge, or send again.

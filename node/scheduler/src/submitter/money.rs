@@ -114,6 +114,8 @@ impl Submitter {
             recalls: 0,
             average_us: 0,
             idle_since: self.now,
+            spare_since: None,
+            unsuited: false,
             draining: false,
             successor: None,
             predecessor,

@@ -21,6 +21,7 @@ impl Submitter {
             Timer::Demand(id) => self.announce(id),
             Timer::Offers(id) => self.choose(id),
             Timer::Review(id) => self.review(id),
+            Timer::Places => self.move_places(),
             Timer::Balance(id) => self.balance(id),
             Timer::Link(no) => self.on_link_time(no),
             Timer::Answer(no) => self.on_silence(no),

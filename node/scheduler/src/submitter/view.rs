@@ -52,6 +52,8 @@ pub struct Counters {
     pub faults: u64,
     /// Tasks taken back to be run elsewhere.
     pub stolen: u64,
+    /// Idle places of one job given up for another that waited.
+    pub places_moved: u64,
     /// Stragglers run a second time.
     pub doubled: u64,
     /// Receipts accepted.

@@ -7,6 +7,7 @@ mod flow;
 mod greedy;
 mod money;
 mod place;
+mod places;
 mod users;
 
 use crate::{

@@ -28,6 +28,7 @@ impl Worker {
             self.report(id);
             self.ask_receipt(id);
             self.pass_on(id);
+            self.give_up_idle(id);
             self.close(id);
             self.forget(id);
             self.link_timer(id);

@@ -126,6 +126,9 @@ impl Worker {
                         code: "lease.done".into(),
                         detail: String::new(),
                     };
+                    // At once: who is told so may ask for the slots with its next word.
+                    self.pass_on(id);
+                    self.give_up_idle(id);
                 }
             }
             // Only workers say these.

@@ -77,6 +77,21 @@ impl Worker {
         self.dirty.insert(heir);
     }
 
+    /// A lease that takes no more tasks needs only the slots of those it has: the others are free for somebody else.
+    pub(super) fn give_up_idle(&mut self, id: LeaseId) {
+        let idle = self.leases.get(&id).map_or(0, |l| {
+            let busy = u32::try_from(l.queue.len() + l.running.len()).unwrap_or(u32::MAX);
+            match l.phase {
+                Phase::Ending { .. } => l.granted.saturating_sub(busy),
+                Phase::Open | Phase::Settling => 0,
+            }
+        });
+        if idle > 0 {
+            self.give_back(id, idle);
+            self.resources_changed();
+        }
+    }
+
     pub(super) fn on_configure(&mut self, terms: Terms) {
         self.terms = terms;
         self.refigure_free();
