@@ -223,9 +223,11 @@ impl Own {
         self.sweep();
     }
 
-    /// A stranger has come in.
+    /// A stranger has come in. One of this node's own site shows nothing of the way in from outside.
     pub(crate) fn came(&mut self, now: Timestamp, by: NodeId, from: &str, at: Option<&str>) {
-        self.stranger = Some(now);
+        if addr::parse(from).is_some_and(|d| d.scope() >= Scope::Carrier) {
+            self.stranger = Some(now);
+        }
         if let Some(text) = at {
             self.observed(now, by, text, from, true);
         }

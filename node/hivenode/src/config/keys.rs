@@ -257,7 +257,7 @@ pub const KEYS: &[Key] = &[
     ),
     key!(
         "log",
-        "warn,hive=info",
+        "warn,libp2p_kad=error,hive=info",
         any,
         "what is logged: a filter such as warn,hive=debug"
     ),

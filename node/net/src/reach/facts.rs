@@ -38,6 +38,8 @@ pub struct NetFacts {
     pub ipv6: bool,
     /// Ports routers have opened.
     pub mappings: Vec<MappingView>,
+    /// Whether it listens on an address for which a router might open ports: a private one of IPv4.
+    pub mappable: bool,
     /// Why no router has, if that was tried.
     pub mapping_error: Option<String>,
     /// Whether a router was there and has refused; otherwise none offers it.
@@ -128,15 +130,17 @@ impl NetHandle {
         let facts = &self.shared.reach.facts;
         let now = Instant::now();
         let listen = self.listen_addrs();
-        let ips = listen
+        let ips: Vec<IpAddr> = listen
             .iter()
-            .filter_map(|a| a.parse::<Multiaddr>().ok().as_ref().and_then(names::ip));
+            .filter_map(|a| a.parse::<Multiaddr>().ok().as_ref().and_then(names::ip))
+            .collect();
         let wide = |ip: IpAddr| ip.is_ipv6() && super::scope_of(ip) == super::Scope::Global;
         let mappings = facts.mappings.lock().unwrap_or_else(PoisonError::into_inner);
         NetFacts {
             quic_dialed: facts.quic.load(Ordering::Relaxed),
             tcp_dialed: facts.tcp.load(Ordering::Relaxed),
-            ipv6: ips.into_iter().any(wide),
+            ipv6: ips.iter().copied().any(wide),
+            mappable: ips.iter().any(|ip| super::mappable(*ip)),
             mappings: mappings
                 .list
                 .iter()

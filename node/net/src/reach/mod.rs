@@ -30,7 +30,7 @@ pub(crate) use heard::{Counted, Heard};
 pub(crate) use leash::{Hold, Leash};
 pub(crate) use probe::Prober;
 pub(crate) use resolve::resolve;
-pub(crate) use scope::{Scope, of as scope_of};
+pub(crate) use scope::{Scope, mappable, of as scope_of};
 pub(crate) use sent::{Noted, SentTo};
 
 use crate::{

@@ -25,6 +25,12 @@ pub(crate) fn of(ip: IpAddr) -> Scope {
     }
 }
 
+/// Whether a router may stand before it that opens ports: only for private addresses of IPv4.
+pub(crate) fn mappable(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    ip.is_ipv4() && of(ip) == Scope::Private
+}
+
 fn of_v4(ip: Ipv4Addr) -> Scope {
     let [a, b, ..] = ip.octets();
     if ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() || a == 0 {

@@ -126,7 +126,11 @@ fn strangers_that_come_in_prove_an_address() {
             addr: Some(addr.to_owned()),
         });
     };
+    // A neighbour shows nothing of the router.
+    came(&mut rig, 4, "/ip6/fd00::2/tcp/1", "/ip6/fd00::1/tcp/1");
+    assert_eq!(rig.reach.report().filtering, Filtering::Unknown);
     came(&mut rig, 5, "/ip4/198.51.100.2/tcp/1", at);
+    assert_eq!(rig.reach.report().filtering, Filtering::Open);
     assert_eq!(
         rig.reach.report().reachability,
         Reachability::Private,

@@ -10,6 +10,7 @@ use crate::{
     port::{CheckRow, PathView, ReachView},
 };
 use hive_protocol::time::MAX_CLOCK_SKEW;
+use hive_reach::{Scope, parse};
 
 /// Clocks that are this far apart are worth a word, in milliseconds: logs and price hours no longer line up.
 const SKEW_WORD_MS: u64 = 2_000;
@@ -190,7 +191,10 @@ fn transports(f: &Facts<'_>, lines: &mut Lines) {
 
 fn addresses(f: &Facts<'_>, lines: &mut Lines) {
     let published = &f.reach.published;
-    let confirmed = f.reach.tested.iter().filter(|a| a.state == "confirmed").count();
+    let outside = |a: &&crate::port::AddrRow| {
+        a.state == "confirmed" && parse(&a.addr).is_some_and(|d| d.scope() >= Scope::Carrier)
+    };
+    let confirmed = f.reach.tested.iter().filter(outside).count();
     let refused = f.reach.tested.iter().filter(|a| a.state == "refused").count();
     let announced_bad = f.config.announce.iter().find(|said| {
         let bad = |a: &&crate::port::AddrRow| a.addr == **said && a.state == "refused";

@@ -97,6 +97,12 @@ pub(super) fn mapping(f: &Facts<'_>, lines: &mut Lines) {
             Some("allow UPnP or NAT-PMP in the router, or switch asking off: hivenode config set upnp off"),
         ),
         "off" => lines.add("port mapping", Verdict::Pass, "off (upnp = off)", None),
+        "needless" => lines.add(
+            "port mapping",
+            Verdict::Pass,
+            "not needed: this node listens on no private IPv4 address",
+            None,
+        ),
         "searching" => lines.add(
             "port mapping",
             Verdict::Pass,

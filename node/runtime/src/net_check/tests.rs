@@ -204,6 +204,41 @@ fn a_router_that_refuses_is_not_one_that_offers_nothing() {
 }
 
 #[test]
+fn where_no_router_can_stand_before_it_none_is_looked_for() {
+    let mut reach = good();
+    reach.mapper = "needless".into();
+    let row = of(&look(&reach, &NetConfig::default(), &[]).1, "port mapping").clone();
+    assert_eq!(row.verdict, "pass");
+    assert_eq!(
+        row.detail,
+        "not needed: this node listens on no private IPv4 address"
+    );
+}
+
+#[test]
+fn who_is_reached_by_neighbours_only_is_not_reached_from_outside() {
+    let mut reach = good();
+    let confirmed = |addr: &str| AddrRow {
+        addr: addr.into(),
+        state: "confirmed".into(),
+        ..AddrRow::default()
+    };
+    reach.tested = vec![
+        confirmed("/ip6/fd00::2/udp/1/quic-v1"),
+        confirmed("/ip4/10.0.0.1/tcp/1"),
+    ];
+    let mut says = |more: Option<AddrRow>| {
+        reach.tested.extend(more);
+        of(&look(&reach, &NetConfig::default(), &[]).1, "addresses")
+            .detail
+            .clone()
+    };
+    assert!(says(None).contains("0 confirmed from outside"), "{}", says(None));
+    let two = says(Some(confirmed("/ip6/2001:db8::2/udp/1/quic-v1")));
+    assert!(two.contains("1 confirmed from outside"), "{two}");
+}
+
+#[test]
 fn a_port_of_a_router_behind_another_one_is_no_way_in() {
     let config = NetConfig::default();
     let mut reach = good();

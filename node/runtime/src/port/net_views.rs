@@ -34,7 +34,8 @@ pub struct ReachView {
     pub tested: Vec<AddrRow>,
     /// What this node tells others of itself, in their order.
     pub published: Vec<String>,
-    /// Port mappings: `off`, `searching`, `none` (no router offers any), `mapped`, `failed`.
+    /// Port mappings: `off`, `searching`, `none` (no router offers any), `needless` (no private IPv4 address
+    /// is listened on), `mapped`, `failed`.
     pub mapper: String,
     /// The mappings, and what became of asking for them.
     pub mappings: Vec<MappingRow>,

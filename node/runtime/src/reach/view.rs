@@ -16,7 +16,7 @@ impl Reach {
     #[must_use]
     pub fn view(&self, name: impl Fn(&NodeId) -> String) -> ReachView {
         let report = self.report();
-        let facts = self.0.net.facts();
+        let (facts, config) = (self.0.net.facts(), &self.0.config);
         let found = lock(&self.0.found);
         let (clock_skew_ms, clock_peers) = found.skew();
         let detail = |addr: &str| found.details.get(addr).cloned().unwrap_or_default();
@@ -27,7 +27,7 @@ impl Reach {
             udp: passes(report.udp),
             tcp: passes(report.tcp),
             hairpin: found.hairpin,
-            ipv6: self.ipv6(&report, &facts).to_owned(),
+            ipv6: ipv6(config.ipv6, &report.addresses, &report.listen, facts.ipv6).to_owned(),
             listen: report.listen.clone(),
             observed: report.seen.iter().map(observed).collect(),
             tested: report
@@ -36,7 +36,7 @@ impl Reach {
                 .map(|row| tested(row, &detail(&row.addr)))
                 .collect(),
             published: report.published.iter().map(|p| p.addr.clone()).collect(),
-            mapper: self.mapper(&facts).to_owned(),
+            mapper: mapper(config.upnp, &facts).to_owned(),
             mappings: mappings(&report, &facts),
             relays: report.relays.iter().filter_map(|row| held(row, &name)).collect(),
             known_relays: report
@@ -53,38 +53,39 @@ impl Reach {
             tested_at: report.tested_at.unwrap_or_default().0,
         }
     }
+}
 
-    fn ipv6(&self, report: &Report, facts: &NetFacts) -> &'static str {
-        let six = |text: &str| parse(text).and_then(|d| d.ip).is_some_and(|ip| ip.is_ipv6());
-        if !self.0.config.ipv6 {
-            "off"
-        } else if report
-            .addresses
-            .iter()
-            .any(|a| a.confirmed.is_some() && six(&a.addr))
-        {
-            "confirmed"
-        } else if facts.ipv6 {
-            "global"
-        } else if report.listen.iter().any(|a| six(a) && !a.contains("/::1/")) {
-            "local"
-        } else {
-            "none"
-        }
+/// How far over IPv6 this node is reached, from its tested addresses, what it listens on, and whether that is global.
+fn ipv6(allowed: bool, addresses: &[AddressRow], listen: &[String], global: bool) -> &'static str {
+    let six = |text: &str| parse(text).and_then(|d| d.ip).is_some_and(|ip| ip.is_ipv6());
+    let outside = |a: &AddressRow| a.confirmed.is_some() && a.scope == Scope::Global;
+    if !allowed {
+        "off"
+    } else if addresses.iter().any(|a| outside(a) && six(&a.addr)) {
+        "confirmed"
+    } else if global {
+        "global"
+    } else if listen.iter().any(|a| six(a) && !a.contains("/::1/")) {
+        "local"
+    } else {
+        "none"
     }
+}
 
-    fn mapper(&self, facts: &NetFacts) -> &'static str {
-        if !self.0.config.upnp {
-            "off"
-        } else if !facts.mappings.is_empty() {
-            "mapped"
-        } else if facts.mapping_refused {
-            "failed"
-        } else if facts.mapping_error.is_some() {
-            "none"
-        } else {
-            "searching"
-        }
+/// How it stands with ports that routers open.
+fn mapper(allowed: bool, facts: &NetFacts) -> &'static str {
+    if !allowed {
+        "off"
+    } else if !facts.mappings.is_empty() {
+        "mapped"
+    } else if facts.mapping_refused {
+        "failed"
+    } else if facts.mapping_error.is_some() {
+        "none"
+    } else if !facts.mappable {
+        "needless"
+    } else {
+        "searching"
     }
 }
 
@@ -190,5 +191,49 @@ fn known(row: &CandidateRow, name: impl Fn(&NodeId) -> String) -> RelayKnown {
             .map(|m| u8::try_from(m / 10).unwrap_or(100).min(100)),
         source: row.source.to_owned(),
         detail: row.detail.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn confirmed(addr: &str, scope: Scope) -> AddressRow {
+        AddressRow {
+            addr: addr.to_owned(),
+            scope,
+            announced: false,
+            confirmed: Some(Timestamp(1)),
+            expires: None,
+            tested: None,
+            refused: false,
+            known_only: false,
+        }
+    }
+
+    #[test]
+    fn an_address_of_the_own_site_is_not_reached_from_everywhere() {
+        let site = confirmed("/ip6/fd00::2/udp/1/quic-v1", Scope::Private);
+        let wide = confirmed("/ip6/2001:db8::2/udp/1/quic-v1", Scope::Global);
+        let four = confirmed("/ip4/203.0.113.1/udp/1/quic-v1", Scope::Global);
+        let listen = [site.addr.clone()];
+        assert_eq!(ipv6(true, &[site.clone(), four.clone()], &listen, false), "local");
+        assert_eq!(ipv6(true, std::slice::from_ref(&site), &listen, true), "global");
+        assert_eq!(ipv6(true, &[site.clone(), wide], &listen, true), "confirmed");
+        assert_eq!(ipv6(true, &[four], &["/ip6/::1/tcp/1".to_owned()], false), "none");
+        assert_eq!(ipv6(false, &[site], &listen, true), "off");
+    }
+
+    #[test]
+    fn a_router_is_looked_for_only_where_one_may_stand() {
+        let mut facts = NetFacts::default();
+        assert_eq!(mapper(true, &facts), "needless");
+        facts.mappable = true;
+        assert_eq!(mapper(true, &facts), "searching");
+        facts.mapping_error = Some("no answer".to_owned());
+        assert_eq!(mapper(true, &facts), "none");
+        facts.mapping_refused = true;
+        assert_eq!(mapper(true, &facts), "failed");
+        assert_eq!(mapper(false, &facts), "off");
     }
 }

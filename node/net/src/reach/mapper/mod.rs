@@ -12,7 +12,7 @@ use crate::{
     event::{Mapper, NetEvent},
     handle::{Command, Shared},
     names,
-    reach::{Scope, scope_of},
+    reach::{Scope, mappable, scope_of},
 };
 use libp2p::{Multiaddr, multiaddr::Protocol};
 use std::{
@@ -242,8 +242,8 @@ impl Keeper {
             let Some(IpAddr::V4(ip)) = names::ip(&addr) else {
                 continue;
             };
-            let scope = scope_of(ip.into());
-            if scope != Scope::Private && !(self.places.loopback && scope == Scope::Loopback) {
+            let here = self.places.loopback && scope_of(ip.into()) == Scope::Loopback;
+            if !mappable(ip.into()) && !here {
                 continue;
             }
             for part in &addr {
