@@ -39,6 +39,7 @@ mod net_relay;
 mod place;
 mod places;
 mod progress;
+mod sybils;
 mod tasks;
 mod tickets;
 mod token;

@@ -1,6 +1,8 @@
 //! What a daemon is told when it starts. Composed by the binary from flags, environment, file and defaults.
 
-pub use crate::net_config::{NetConfig, OwnLimits, RelayConfig, RelayLimits, RelayMode, Transports, Unit};
+pub use crate::net_config::{
+    MIN_CONNECTIONS, NetConfig, OwnLimits, RelayConfig, RelayLimits, RelayMode, Transports, Unit,
+};
 use hive_protocol::{money::MicroCpt, resources::Resources};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;

@@ -260,6 +260,9 @@ pub struct RelayConfig {
     pub limits: OwnLimits,
 }
 
+/// With fewer connections a node could not keep its authorities, its relays and a few others, and serve anybody.
+pub const MIN_CONNECTIONS: u32 = 16;
+
 /// How this node reaches others and is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -273,6 +276,8 @@ pub struct NetConfig {
     /// Whether connections go straight to other nodes. Without it only authorities and relays are reached directly,
     /// everybody else through relays.
     pub direct: bool,
+    /// Most connections at a time, at least [`MIN_CONNECTIONS`]; as many as suit the role when it is not set.
+    pub connections: Option<u32>,
     /// Multiaddresses the owner knows to be reachable from everywhere; told to others without a test.
     pub announce: Vec<String>,
     /// Relaying for others.
@@ -286,6 +291,7 @@ impl Default for NetConfig {
             ipv6: true,
             upnp: true,
             direct: true,
+            connections: None,
             announce: Vec::new(),
             relay: RelayConfig::default(),
         }

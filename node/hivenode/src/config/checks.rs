@@ -2,6 +2,7 @@
 
 use crate::quantity::{parse_duration, parse_hours, parse_offset, parse_rate, parse_size};
 use hive_protocol::{money::MicroCpt, resources::MAX_NAME};
+use hive_runtime::config::MIN_CONNECTIONS;
 use std::net::SocketAddr;
 
 /// Addresses a node may announce at most: as many as it may publish.
@@ -157,6 +158,15 @@ pub(super) fn count(text: &str) -> Result<(), String> {
     match text.parse::<u32>() {
         Ok(1..) => Ok(()),
         _ => Err(format!("`{text}` is not a number above 0")),
+    }
+}
+
+/// How many connections; empty for what is built in.
+pub(super) fn connections(text: &str) -> Result<(), String> {
+    match text.parse::<u32>() {
+        _ if text.is_empty() => Ok(()),
+        Ok(MIN_CONNECTIONS..) => Ok(()),
+        _ => Err(format!("`{text}` is not a number from {MIN_CONNECTIONS} on")),
     }
 }
 

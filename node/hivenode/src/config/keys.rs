@@ -1,8 +1,8 @@
 //! Every setting: its name, meaning, default and what may be written.
 
 use super::checks::{
-    address, announce, any, cap, count, cpus, folder, format, hours, integer, listen, money, name, offset,
-    on_off, rate, relay, size, time, transports,
+    address, announce, any, cap, connections, count, cpus, folder, format, hours, integer, listen, money,
+    name, offset, on_off, rate, relay, size, time, transports,
 };
 
 /// One setting.
@@ -74,6 +74,12 @@ pub const KEYS: &[Key] = &[
         "on",
         on_off,
         "off: others than authorities and relays are reached through relays only"
+    ),
+    key!(
+        "connections",
+        "",
+        connections,
+        "connections at a time, at least 16 (for a router or machine that bears few); 512 when empty, 4096 for authorities and relays"
     ),
     key!(
         "announce",

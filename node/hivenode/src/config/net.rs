@@ -54,6 +54,7 @@ impl Settings {
             ipv6: on("ipv6"),
             upnp: on("upnp"),
             direct: on("direct"),
+            connections: self.text("connections").parse().ok(),
             announce: announce.filter(|a| !a.is_empty()).map(str::to_owned).collect(),
             relay: RelayConfig {
                 mode: match self.text("relay") {
@@ -102,11 +103,13 @@ mod tests {
                 "/ip4/203.0.113.7/tcp/1, /ip4/203.0.113.7/tcp/2".to_owned(),
             ),
             ("upnp", "off".to_owned()),
+            ("connections", "40".to_owned()),
         ];
         let net = Settings::load(&paths, &flags).unwrap().net_config();
         let mut want = NetConfig {
             transports: Transports::Tcp,
             upnp: false,
+            connections: Some(40),
             announce: vec!["/ip4/203.0.113.7/tcp/1".into(), "/ip4/203.0.113.7/tcp/2".into()],
             ..NetConfig::default()
         };

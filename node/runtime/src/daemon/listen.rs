@@ -1,7 +1,7 @@
 //! Where this node listens: as configured, or where it listened last.
 
 use super::Daemon;
-use crate::{VERSION, membership::Standing};
+use crate::{VERSION, config::MIN_CONNECTIONS, membership::Standing};
 use hive_net::{ListenAddrs, NetError, NetEvents, NetHandle};
 use std::{
     sync::Arc,
@@ -43,6 +43,11 @@ impl Daemon {
             many => ListenAddrs::Exactly(many.to_vec()),
         };
         let allowed = &self.config.net;
+        let mut limits = if crowd { CROWD } else { hive_net::Limits::default() };
+        if let Some(most) = allowed.connections {
+            limits.connections = most.max(MIN_CONNECTIONS);
+            limits.comfortable = limits.comfortable.min(limits.connections as usize / 2);
+        }
         let spawn = |listen| {
             let config = hive_net::Config {
                 secret: self.identity.node.clone(),
@@ -58,7 +63,7 @@ impl Daemon {
                 direct: allowed.direct,
                 // Until it is known that others can dial it.
                 kad_server: false,
-                limits: if crowd { CROWD } else { hive_net::Limits::default() },
+                limits: limits.clone(),
                 version: VERSION.to_owned(),
                 gate: Arc::new(standing.clone()),
             };
