@@ -23,6 +23,13 @@ pub(super) fn router(f: &Facts<'_>, lines: &mut Lines) {
             format!("reachable from everywhere ({kind})"),
             None,
         ),
+        // No test has failed: none could be made.
+        ("private", "none") if r.filtering == "unknown" => lines.add(
+            "nat",
+            Verdict::Warn,
+            "none; whether others get in could not be tested: nobody here could try",
+            Some("ask again when more nodes are connected: hivenode net check"),
+        ),
         ("private", "none") => lines.add(
             "nat",
             Verdict::Warn,

@@ -136,6 +136,24 @@ fn two_relays_are_enough_and_one_is_not() {
 }
 
 #[test]
+fn a_firewall_is_named_only_where_a_test_has_failed() {
+    let mut reach = good();
+    reach.state = "private".into();
+    let mut says = |filtering: &str| {
+        reach.filtering = filtering.into();
+        of(&look(&reach, &NetConfig::default(), &[]).1, "nat").clone()
+    };
+    let (none, failed) = (says("unknown"), says("port-dependent"));
+    assert!(none.detail.contains("could not be tested"), "{none:?}");
+    assert!(failed.detail.contains("firewall"), "{failed:?}");
+    assert!(
+        [none, failed]
+            .iter()
+            .all(|row| row.verdict == "warn" && row.fix.is_some())
+    );
+}
+
+#[test]
 fn what_nobody_could_test_is_a_warning_only_where_it_matters() {
     let mut reach = good();
     reach.state = "unknown".into();
