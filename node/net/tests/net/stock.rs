@@ -1,147 +1,21 @@
 //! Punching with a peer that is libp2p as it comes: its own relay client and its own hole punching. It is a member, so
 //! it says the membership gate's words, and nothing else of ours.
 
-use crate::mesh::{DEADLINE, MESH, NOW, TestNode, authority, credential, id, member, secret, soon, until};
-use futures::{AsyncRead, AsyncWrite, StreamExt, future::BoxFuture};
-use hive_net::{Admission, RelayLimits, frame};
-use hive_protocol::{
-    ids::NodeId,
-    member::{self, Hello, Verdict},
-    time::Millis,
+use crate::{
+    greeter::{Greeter, key, peer},
+    mesh::{DEADLINE, TestNode, id, member, soon, until},
 };
+use futures::StreamExt;
+use hive_net::{Admission, RelayLimits};
+use hive_protocol::ids::NodeId;
 use libp2p::{
-    Multiaddr, PeerId, Swarm, SwarmBuilder,
-    core::{
-        Endpoint, UpgradeInfo,
-        transport::PortUse,
-        upgrade::{InboundUpgrade, OutboundUpgrade},
-    },
-    dcutr, identify, identity,
+    Multiaddr, PeerId, Swarm, SwarmBuilder, dcutr, identify,
     multiaddr::Protocol,
     noise, relay,
-    swarm::{
-        ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, OneShotHandler, SubstreamProtocol,
-        SwarmEvent, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
-    },
+    swarm::{NetworkBehaviour, SwarmEvent},
     tcp, yamux,
 };
-use std::{
-    collections::VecDeque,
-    io,
-    task::{Context, Poll},
-    time::Duration,
-};
-use tokio_util::compat::FuturesAsyncReadCompatExt as _;
-
-/// The gate's exchange, the same on both ends of its stream.
-#[derive(Debug, Clone)]
-struct Greeting(Hello);
-
-/// The peer has been welcomed.
-#[derive(Debug)]
-struct Welcomed;
-
-impl UpgradeInfo for Greeting {
-    type Info = &'static str;
-    type InfoIter = [&'static str; 1];
-
-    fn protocol_info(&self) -> Self::InfoIter {
-        [member::PROTOCOL]
-    }
-}
-
-impl Greeting {
-    async fn exchange(self, socket: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<Welcomed> {
-        let mut io = socket.compat();
-        let talk = async {
-            frame::write(&mut io, &self.0).await?;
-            frame::read::<Hello, _>(&mut io).await?;
-            frame::write(&mut io, &Verdict::Welcome).await?;
-            frame::read::<Verdict, _>(&mut io).await
-        };
-        match talk.await {
-            Ok(Some(Verdict::Welcome)) => Ok(Welcomed),
-            other => Err(io::Error::other(format!("{other:?}"))),
-        }
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> InboundUpgrade<S> for Greeting {
-    type Output = Welcomed;
-    type Error = io::Error;
-    type Future = BoxFuture<'static, io::Result<Welcomed>>;
-
-    fn upgrade_inbound(self, socket: S, _: &'static str) -> Self::Future {
-        Box::pin(self.exchange(socket))
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> OutboundUpgrade<S> for Greeting {
-    type Output = Welcomed;
-    type Error = io::Error;
-    type Future = BoxFuture<'static, io::Result<Welcomed>>;
-
-    fn upgrade_outbound(self, socket: S, _: &'static str) -> Self::Future {
-        Box::pin(self.exchange(socket))
-    }
-}
-
-/// Greets whoever it connects to.
-struct Greeter {
-    hello: Hello,
-    welcomed: VecDeque<PeerId>,
-}
-
-impl Greeter {
-    fn handler(&self) -> OneShotHandler<Greeting, Greeting, Welcomed> {
-        let listen = SubstreamProtocol::new(Greeting(self.hello.clone()), ());
-        OneShotHandler::new(listen, Default::default())
-    }
-}
-
-impl NetworkBehaviour for Greeter {
-    type ConnectionHandler = OneShotHandler<Greeting, Greeting, Welcomed>;
-    type ToSwarm = PeerId;
-
-    fn handle_established_inbound_connection(
-        &mut self,
-        _: ConnectionId,
-        _: PeerId,
-        _: &Multiaddr,
-        _: &Multiaddr,
-    ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.handler())
-    }
-
-    fn handle_established_outbound_connection(
-        &mut self,
-        _: ConnectionId,
-        _: PeerId,
-        _: &Multiaddr,
-        role: Endpoint,
-        _: PortUse,
-    ) -> Result<THandler<Self>, ConnectionDenied> {
-        let mut handler = self.handler();
-        if role.is_dialer() {
-            handler.send_request(Greeting(self.hello.clone()));
-        }
-        Ok(handler)
-    }
-
-    fn on_swarm_event(&mut self, _: FromSwarm) {}
-
-    fn on_connection_handler_event(&mut self, peer: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
-        if event.is_ok() {
-            self.welcomed.push_back(peer);
-        }
-    }
-
-    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        self.welcomed
-            .pop_front()
-            .map_or(Poll::Pending, |peer| Poll::Ready(ToSwarm::GenerateEvent(peer)))
-    }
-}
+use std::time::Duration;
 
 #[derive(NetworkBehaviour)]
 struct Parts {
@@ -171,23 +45,10 @@ struct Stock {
     swarm: Swarm<Parts>,
 }
 
-fn peer(node: NodeId) -> PeerId {
-    let key = identity::ed25519::PublicKey::try_from_bytes(node.as_bytes()).unwrap();
-    identity::PublicKey::from(key).to_peer_id()
-}
-
 impl Stock {
     /// A member, connected to the relay.
     async fn start(seed: u8, carrier: Carrier, relay: &TestNode) -> Self {
-        let key = identity::Keypair::ed25519_from_bytes(secret(seed).seed()).unwrap();
-        let hello = Hello {
-            network: MESH,
-            credential: Some(credential(&authority(), id(seed), NOW + Millis::mins(20))),
-            listen: Vec::new(),
-            version: "stock".into(),
-            now: NOW,
-        };
-        let swarm = SwarmBuilder::with_existing_identity(key)
+        let swarm = SwarmBuilder::with_existing_identity(key(seed))
             .with_tokio()
             .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
             .unwrap()
@@ -195,10 +56,7 @@ impl Stock {
             .with_relay_client(noise::Config::new, yamux::Config::default)
             .unwrap()
             .with_behaviour(|key, relay| Parts {
-                greeter: Greeter {
-                    hello,
-                    welcomed: VecDeque::new(),
-                },
+                greeter: Greeter::member(seed),
                 identify: identify::Behaviour::new(identify::Config::new("/stock/1".into(), key.public())),
                 relay,
                 punch: dcutr::Behaviour::new(key.public().to_peer_id()),

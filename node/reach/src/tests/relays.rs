@@ -1,7 +1,7 @@
 //! Finding relays, keeping two, changing them.
 
 use super::*;
-use crate::SlotState;
+use crate::{SlotState, config::ASK_LIMIT};
 
 fn held(rig: &Rig) -> Vec<NodeId> {
     let rows = rig.reach.report().relays;
@@ -71,6 +71,43 @@ fn a_refusing_relay_is_left_alone_for_longer_and_longer() {
     rig.taken();
     rig.connected(1, HOP);
     assert_eq!(reserves(&rig.taken()), [node(1)]);
+}
+
+#[test]
+fn an_address_through_a_relay_makes_nobody_a_server() {
+    let mut rig = Rig::behind_nat();
+    rig.reserved(1);
+    rig.heard(2, true, &relay_at(2)).told(2, 9_000, 0).reserved(2);
+    rig.pass(Millis::mins(10));
+    assert_eq!(held(&rig), [node(1), node(2)]);
+    assert!(rig.published().contains(&circuit(node(1))));
+    let serves = |e: &Effect| {
+        matches!(
+            e,
+            Effect::KadServer(true) | Effect::Serve(true) | Effect::AnnounceRelay(true)
+        )
+    };
+    assert!(!rig.taken().iter().any(serves));
+}
+
+#[test]
+fn a_relay_that_never_answers_is_given_up_for_another() {
+    let mut rig = Rig::behind_nat();
+    // The authority is asked first, and is silent; not even that it was asked in vain is said.
+    assert_eq!(reserves(&rig.taken()), [node(1)]);
+    rig.heard(2, true, &relay_at(2)).told(2, 9_000, 0);
+    assert_eq!(reserves(&rig.taken()), [node(2)], "it is not waited for");
+    rig.reserved(2);
+    rig.heard(3, true, &relay_at(3)).told(3, 30_000, 0);
+    let just = Millis(ASK_LIMIT.0 - 1000);
+    rig.pass(just);
+    assert!(reserves(&rig.taken()).is_empty(), "two are enough, asked or held");
+    rig.pass(Millis::secs(2));
+    let effects = rig.taken();
+    assert!(effects.contains(&Effect::Unreserve { relay: node(1) }));
+    assert_eq!(reserves(&effects), [node(3)]);
+    rig.reserved(3);
+    assert_eq!(held(&rig), [node(2), node(3)]);
 }
 
 #[test]
