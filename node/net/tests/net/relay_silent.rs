@@ -4,7 +4,10 @@ use crate::mesh::{TestNode, member, member_with, soon};
 use hive_net::{ListenAddrs, NetError, NetEvent, NetStream, ProtocolPolicy, RelayLimits};
 use hive_protocol::ids::NodeId;
 use prost::Message;
-use std::time::{Duration, SystemTime};
+use std::{
+    ops::Range,
+    time::{Duration, SystemTime},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::mpsc,
@@ -43,11 +46,11 @@ struct Reservation {
 }
 
 /// Grants what is asked for on this stream.
-async fn grant(stream: &mut NetStream, at: &str) {
+async fn grant(stream: &mut NetStream, at: &str, life: Duration) {
     // The request is shorter than 128 bytes.
     let length = stream.read_u8().await.unwrap();
     stream.read_exact(&mut vec![0; length.into()]).await.unwrap();
-    let ends = SystemTime::now() + LIFE;
+    let ends = SystemTime::now() + life;
     let answer = Hop {
         kind: STATUS,
         reservation: Some(Reservation {
@@ -63,9 +66,9 @@ async fn grant(stream: &mut NetStream, at: &str) {
     stream.shutdown().await.unwrap();
 }
 
-/// A member that takes requests for reservations, grants the first so many of them, and never says a word to those
-/// that follow; tells of each.
-async fn silent_after(grants: usize, seed: u8) -> (TestNode, mpsc::Receiver<Instant>) {
+/// A member that takes requests for reservations, grants those with these numbers for this time, and never says a word
+/// to the others; tells of each.
+async fn silent_but(grants: Range<usize>, life: Duration, seed: u8) -> (TestNode, mpsc::Receiver<Instant>) {
     let relay = member(seed).await;
     let mut requests = relay.net.serve(HOP, ProtocolPolicy::default()).unwrap();
     let at = format!("{}/p2p/{}", relay.tcp()[0], crate::greeter::peer(relay.id()));
@@ -74,8 +77,8 @@ async fn silent_after(grants: usize, seed: u8) -> (TestNode, mpsc::Receiver<Inst
         let mut held = Vec::new();
         while let Some((_, mut stream)) = requests.accept().await {
             let _ = tells.try_send(Instant::now());
-            if held.len() < grants {
-                grant(&mut stream, &at).await;
+            if grants.contains(&held.len()) {
+                grant(&mut stream, &at, life).await;
             }
             held.push(stream);
         }
@@ -96,13 +99,27 @@ fn gave_up(error: &NetError) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_that_says_nothing_is_given_up_and_others_serve_meanwhile() {
-    // Both only wait, and long: at a time.
-    tokio::join!(at_the_first(), at_the_renewal());
+    // They only wait, and long: at a time.
+    tokio::join!(at_the_first(), at_the_renewal(), until_it_is_asked_again());
+}
+
+/// Whether this node is told in this time that it listens through a relay, or does so no longer.
+async fn hears(node: &mut TestNode, within: Duration, listens: bool) -> bool {
+    let hearing = async {
+        while let Some(event) = node.events.next().await {
+            match event {
+                NetEvent::Listening { .. } if listens => break,
+                NetEvent::NotListening { .. } if !listens => break,
+                _ => {}
+            }
+        }
+    };
+    timeout(within, hearing).await.is_ok()
 }
 
 /// One that never answers.
 async fn at_the_first() {
-    let (silent, mut asked) = silent_after(0, 80).await;
+    let (silent, mut asked) = silent_but(0..0, LIFE, 80).await;
     let good = member(81).await;
     let _service = good.net.serve_relay(RelayLimits::default()).unwrap();
     let node = member_with(82, |c| c.listen = ListenAddrs::Exactly(Vec::new())).await;
@@ -132,7 +149,7 @@ async fn at_the_first() {
 
 /// One that grants a reservation, and then does not renew it.
 async fn at_the_renewal() {
-    let (silent, mut asked) = silent_after(1, 85).await;
+    let (silent, mut asked) = silent_but(0..1, LIFE, 85).await;
     let mut node = member_with(86, |c| c.listen = ListenAddrs::Exactly(Vec::new())).await;
     node.dial(&silent).await;
     let reserved = timeout(UNANSWERED, node.net.reserve(silent.id())).await;
@@ -141,14 +158,7 @@ async fn at_the_renewal() {
     let first = asked.recv().await.unwrap();
     let renewal = timeout(UNANSWERED, asked.recv()).await.expect("it is renewed");
     println!("renewed after {:?}", renewal.unwrap() - first);
-    let ends = async {
-        while let Some(event) = node.events.next().await {
-            if matches!(event, NetEvent::NotListening { .. }) {
-                break;
-            }
-        }
-    };
-    timeout(LAPSED, ends).await.expect("it is taken for lost");
+    assert!(hears(&mut node, LAPSED, false).await, "it is taken for lost");
     println!("lost {:?} after that", renewal.unwrap().elapsed());
     assert!(node.net.counters().reservations_lost >= 1);
     // Others are told of it no more, and the relay is asked again.
@@ -157,4 +167,25 @@ async fn at_the_renewal() {
         .await
         .expect("it is asked anew")
         .unwrap();
+}
+
+/// One that answers the second request. Sixty seconds after the first, libp2p takes what is granted by then for failed
+/// with it: it is asked for once more.
+async fn until_it_is_asked_again() {
+    /// Longer than libp2p waits. A version of it that is right says nothing then, and that is as good.
+    const THROWN_AWAY: Duration = Duration::from_secs(75);
+    let (late, mut asked) = silent_but(1..usize::MAX, Duration::from_secs(3600), 90).await;
+    let mut node = member_with(91, |c| c.listen = ListenAddrs::Exactly(Vec::new())).await;
+    node.dial(&late).await;
+    let refused = timeout(UNANSWERED, node.net.reserve(late.id())).await;
+    assert!(gave_up(&refused.expect("it is given up").unwrap_err()));
+    assert!(hears(&mut node, LAPSED, true).await, "the second answer counts");
+    for _ in 0..2 {
+        soon("it has been asked", asked.recv()).await.unwrap();
+    }
+    if hears(&mut node, THROWN_AWAY, false).await {
+        soon("it is asked anew", asked.recv()).await.unwrap();
+        assert!(hears(&mut node, LAPSED, true).await, "the third answer counts");
+    }
+    assert!(through(&node, late.id()));
 }
