@@ -2,7 +2,10 @@
 
 use clap::{Args, Subcommand};
 use hive_natlab::{Behaviour, Filtering, Lab, LabError, Mapping, NatKind, Plan};
-use hive_natmatrix::{Choice, Combination, Kept, Matrix, MatrixError, Settings, markdown, svg, text};
+use hive_natmatrix::{
+    Choice, Combination, EVENTS_HEAD, EventRow, EventSettings, Kept, Matrix, MatrixError, Settings, events,
+    markdown, run_events, svg, text,
+};
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
@@ -40,6 +43,32 @@ pub enum Nat {
     /// Run the program in pairs of networks and hold what it does against theory (root; ip, nft); also when no command
     /// is named.
     Matrix(MatrixArgs),
+    /// Let something happen to the network under a transfer: a router reboots or gets another address, a cable is out
+    /// (root; ip, nft).
+    Events(EventArgs),
+}
+
+/// How events are run.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub struct EventArgs {
+    /// The program under test; `hivenode` beside this one unless said.
+    #[arg(long, value_name = "PATH")]
+    hivenode: Option<PathBuf>,
+    /// Only those whose name contains this, such as `cable` or `(tcp)`.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Runs of each; in every second one it happens on the other side.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    runs: u16,
+    /// Keep logs and packet captures of failed runs in this folder; `nat-failures/TIME` beside this program unless said.
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+    /// Write the table as Markdown to this file.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Write all results as JSON to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 /// How the matrix is run.
@@ -73,6 +102,9 @@ pub struct MatrixArgs {
     /// Keep logs and packet captures of failed runs in this folder; `nat-failures/TIME` beside this program unless said.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+    /// Keep runs as well that became direct later than this.
+    #[arg(long, value_name = "MS")]
+    slow: Option<u64>,
     /// Write the table as Markdown to this file.
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
@@ -109,6 +141,7 @@ pub fn nat(args: &NatArgs) -> Result<bool, MatrixError> {
         Some(Nat::Kinds) => Ok(kinds()?),
         Some(Nat::Up { plan, name }) => up(plan, name),
         Some(Nat::Matrix(args)) => matrix(args),
+        Some(Nat::Events(args)) => happen(args),
     }
 }
 
@@ -182,6 +215,33 @@ fn matrix(args: &MatrixArgs) -> Result<bool, MatrixError> {
     Ok(matrix.good() || (args.patient && matrix.recovered()))
 }
 
+fn happen(args: &EventArgs) -> Result<bool, MatrixError> {
+    let all = events(args.only.as_deref());
+    if all.is_empty() {
+        let only = args.only.as_deref().unwrap_or_default();
+        return Err(MatrixError::Choice(format!(
+            "nothing that happens is called `{only}`"
+        )));
+    }
+    let settings = EventSettings {
+        program: args.hivenode.clone().map_or_else(beside, Ok)?,
+        runs: args.runs.into(),
+        keep: Arc::new(kept(args.keep.as_deref())),
+    };
+    let rows = run_events(&all, &settings, &|row| say(&row.text()))?;
+    let lines: String = rows.iter().map(|row| format!("{}\n", row.markdown())).collect();
+    if let Some(path) = &args.markdown {
+        save(path, &format!("{EVENTS_HEAD}\n{lines}"))?;
+    }
+    if let Some(path) = &args.json {
+        save(path, &serde_json::to_string_pretty(&rows).unwrap_or_default())?;
+    }
+    if let Some(kept) = settings.keep.said() {
+        say(&kept);
+    }
+    Ok(rows.iter().all(EventRow::good))
+}
+
 /// The program beside this one. Where `cargo run` has started this one it may not have been built yet: then it is.
 #[allow(clippy::disallowed_methods)] // The command line is of the world.
 fn beside() -> Result<PathBuf, MatrixError> {
@@ -210,16 +270,13 @@ fn beside() -> Result<PathBuf, MatrixError> {
 
 /// Runs it; with the matrix comes what is to be said of the failed runs that were kept.
 fn run(args: &MatrixArgs, combinations: &[Combination]) -> Result<(Matrix, Option<String>), MatrixError> {
-    let program = match &args.hivenode {
-        Some(program) => program.clone(),
-        None => beside()?,
-    };
     let settings = Settings {
-        program,
+        program: args.hivenode.clone().map_or_else(beside, Ok)?,
         runs: args.runs.into(),
         more: if args.patient { MORE } else { 0 },
         jobs: args.jobs.into(),
-        keep: Arc::new(Kept::new(keep_in(args))),
+        slow: args.slow,
+        keep: Arc::new(kept(args.keep.as_deref())),
     };
     let matrix = hive_natmatrix::run(combinations, &settings, &|row| say(&text(row)))?;
     Ok((matrix, settings.keep.said()))
@@ -227,13 +284,18 @@ fn run(args: &MatrixArgs, combinations: &[Combination]) -> Result<(Matrix, Optio
 
 /// Where failed runs are kept: in a folder of its own for each matrix, beside this program, where nothing is committed.
 #[allow(clippy::disallowed_methods)] // The command line is of the world.
-fn keep_in(args: &MatrixArgs) -> PathBuf {
-    args.keep.clone().unwrap_or_else(|| {
-        let here = std::env::current_exe().unwrap_or_default();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        here.with_file_name("nat-failures")
-            .join(now.as_secs().to_string())
-    })
+fn keep_in() -> PathBuf {
+    let here = std::env::current_exe().unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    here.with_file_name("nat-failures")
+        .join(now.as_secs().to_string())
+}
+
+fn kept(asked: Option<&Path>) -> Kept {
+    match asked {
+        Some(folder) => Kept::new(folder.to_owned()),
+        None => Kept::among_others(keep_in()),
+    }
 }
 
 #[allow(clippy::disallowed_methods)] // The command line is of the world.
@@ -304,11 +366,12 @@ mod tests {
         assert_eq!((matrix.pairs, matrix.runs, matrix.jobs), (Choice::All, 5, 1));
         assert!(!matrix.theory && !matrix.patient && matrix.from.is_empty());
         // Failed runs are kept without being asked, beside the program that runs.
-        let place = keep_in(&matrix);
+        assert!(matrix.keep.is_none());
+        let place = keep_in();
         let beside = std::env::current_exe().unwrap().with_file_name("nat-failures");
         assert_eq!(place.parent(), Some(beside.as_path()));
         let asked = read(&["--keep", "there"]).unwrap().matrix;
-        assert_eq!(keep_in(&asked), PathBuf::from("there"));
+        assert_eq!(asked.keep, Some(PathBuf::from("there")));
     }
 
     #[test]
@@ -328,6 +391,9 @@ mod tests {
             name: "lab".into(),
         };
         assert_eq!(read(&["up", "x"]).unwrap().what, Some(up));
+        let happens = read(&["events", "--only", "cable", "--runs", "3"]).unwrap().what;
+        let asked = |args: &EventArgs| (args.only.as_deref() == Some("cable"), args.runs) == (true, 3);
+        assert!(matches!(happens, Some(Nat::Events(args)) if asked(&args)));
         let mixed = read(&["--runs", "2", "kinds"]).err().unwrap();
         assert_eq!(mixed.kind(), ErrorKind::ArgumentConflict);
         assert!(read(&["other"]).is_err() && read(&["--runs", "0"]).is_err());

@@ -227,6 +227,7 @@ mod tests {
                 ("dual stack × IPv4 only", "direct"),
                 ("IPv6 only × IPv4 only", "relay"),
                 ("port-restricted × port-restricted, 60 ms, 1 % lost", "direct"),
+                ("symmetric × symmetric, 80 ms", "relay"),
             ]
         );
     }

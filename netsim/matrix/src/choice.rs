@@ -16,7 +16,7 @@ pub struct Combination {
 }
 
 impl Combination {
-    fn of(case: Case, transports: Transports) -> Option<Self> {
+    pub(crate) fn of(case: Case, transports: Transports) -> Option<Self> {
         let plan = case.plan();
         possible(&plan, ["a", "b"], transports).then(|| Self {
             expected: between(&plan, "a", "b", transports),
@@ -46,7 +46,7 @@ impl Combination {
 pub enum Choice {
     /// Every pair of kinds over QUIC and TCP, with UDP blocked over both together, and every special network.
     All,
-    /// Ten pairs that show every kind and every way to connect, in two minutes.
+    /// Twelve pairs that show every kind and every way to connect, in two minutes.
     Short,
     /// Pairs of kinds only.
     Pairs,
@@ -66,7 +66,8 @@ const SHORT: [(NatKind, NatKind, Transports); 8] = [
     (NatKind::PortRestricted, NatKind::UdpBlocked, Transports::Both),
 ];
 /// Special networks of [`Choice::Short`].
-const SHORT_SPECIAL: [&str; 3] = [
+const SHORT_SPECIAL: [&str; 4] = [
+    "symmetric × symmetric, 80 ms",
     "one carrier with hairpin",
     "IPv6 only, firewalls",
     "double NAT × port-restricted",
@@ -146,11 +147,16 @@ mod tests {
     #[test]
     fn choices_are_as_large_as_promised() {
         let all = Choice::All.combinations(None).unwrap();
-        // 28 pairs and 12 networks, each over two transports.
-        assert_eq!(all.len(), 80);
+        // 28 pairs and 13 networks, each over two transports.
+        assert_eq!(all.len(), 82);
         let names: BTreeSet<_> = all.iter().map(Combination::slug).collect();
         assert_eq!(names.len(), all.len());
         let short = Choice::Short.combinations(None).unwrap();
+        assert_eq!(
+            short.len(),
+            SHORT.len() + SHORT_SPECIAL.len(),
+            "every name is one that there is"
+        );
         assert!(short.len() >= 10);
         assert!(short.iter().any(|c| c.expected == Way::Relay));
         let some = Choice::All.combinations(Some("hairpin")).unwrap();

@@ -15,10 +15,15 @@ const MAX_RUNS: usize = 32;
 /// Failed runs kept of one combination.
 const MAX_OF_ONE: usize = 4;
 
+/// Matrices whose failed runs are kept side by side, the newest; each may have some gigabytes.
+const MAX_MATRICES: usize = 10;
+
 /// A folder for failed runs; made when the first one is kept.
 #[derive(Debug)]
 pub struct Kept {
     folder: PathBuf,
+    /// Whether it is one of many, called by the time each was begun.
+    among_others: bool,
     runs: AtomicUsize,
     left_out: AtomicUsize,
 }
@@ -29,8 +34,19 @@ impl Kept {
     pub const fn new(folder: PathBuf) -> Self {
         Self {
             folder,
+            among_others: false,
             runs: AtomicUsize::new(0),
             left_out: AtomicUsize::new(0),
+        }
+    }
+
+    /// Nothing yet, in a folder called by the time, in seconds, beside those of earlier times: when something is kept,
+    /// the oldest of them go.
+    #[must_use]
+    pub fn among_others(folder: PathBuf) -> Self {
+        Self {
+            among_others: true,
+            ..Self::new(folder)
         }
     }
 
@@ -56,6 +72,9 @@ impl Kept {
     pub fn keep(&self, combination: &str, n: usize, home: &Path, plan: &str) {
         let of_this = self.folder.join(combination);
         let kept = fs::read_dir(&of_this).map_or(0, Iterator::count);
+        if self.among_others && !self.folder.exists() {
+            make_room(&self.folder);
+        }
         let place = kept < MAX_OF_ONE && self.runs.fetch_add(1, Ordering::Relaxed) < MAX_RUNS;
         if place && copy(home, &of_this.join(n.to_string()), plan).is_ok() {
             return;
@@ -64,6 +83,21 @@ impl Kept {
             self.runs.fetch_sub(1, Ordering::Relaxed);
         }
         self.left_out.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Deletes the oldest folders beside one that is about to be made, all but a few. What is not called by a time is
+/// somebody else's.
+fn make_room(folder: &Path) {
+    let Some(parent) = folder.parent() else { return };
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    let time = |path: PathBuf| Some((path.file_name()?.to_str()?.parse::<u64>().ok()?, path));
+    let mut earlier: Vec<_> = entries.filter_map(|e| time(e.path())).collect();
+    earlier.sort_unstable();
+    let too_many = (earlier.len() + 1).saturating_sub(MAX_MATRICES);
+    for (_, old) in earlier.iter().take(too_many) {
+        // What cannot be deleted stays; it is not worth ending a matrix for.
+        let _ = fs::remove_dir_all(old);
     }
 }
 
@@ -136,6 +170,35 @@ mod tests {
         assert_eq!(fs::read_dir(&run).unwrap().count(), 4, "and nothing else");
         let said = kept.said().unwrap();
         assert!(said.contains("captures: 1, in ") && said.contains(&folders.kept().display().to_string()));
+    }
+
+    #[test]
+    fn of_earlier_matrices_the_newest_stay() {
+        let folders = Folders::new("earlier");
+        let all = folders.kept();
+        for name in ["7", "99", "1000", "mine", "100x"].map(str::to_owned) {
+            fs::create_dir_all(all.join(name).join("a")).unwrap();
+        }
+        for time in 2000..2008 {
+            fs::create_dir_all(all.join(time.to_string())).unwrap();
+        }
+        let kept = Kept::among_others(all.join("3000"));
+        assert_eq!(fs::read_dir(&all).unwrap().count(), 13, "nothing has failed yet");
+        for n in 0..2 {
+            kept.keep("cone-to-cone", n, &folders.home(), "");
+        }
+        let mut names: Vec<_> = fs::read_dir(&all)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        let stay = [
+            "1000", "100x", "2000", "2001", "2002", "2003", "2004", "2005", "2006", "2007", "3000", "mine",
+        ];
+        assert_eq!(names, stay);
+        // A folder somebody has named is never tidied.
+        Kept::new(all.join("4000")).keep("cone-to-cone", 0, &folders.home(), "");
+        assert_eq!(fs::read_dir(&all).unwrap().count(), 13);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod choice;
 mod daemon;
 mod error;
+mod events;
 mod http;
 mod kept;
 mod picture;
@@ -17,6 +18,7 @@ mod trial;
 
 pub use choice::{Choice, Combination};
 pub use error::MatrixError;
+pub use events::{EVENTS_HEAD, Event, EventRow, EventSettings, EventTrial, events, run_events};
 pub use kept::Kept;
 pub use picture::svg;
 pub use result::{Matrix, Row, Trial};

@@ -32,6 +32,8 @@ pub struct Settings {
     pub more: usize,
     /// Laboratories at once.
     pub jobs: usize,
+    /// Runs that became direct later than this, in milliseconds, are kept as failed ones are; none when not set.
+    pub slow: Option<u64>,
     /// Where logs and captures of failed runs go.
     pub keep: Arc<Kept>,
 }
@@ -74,7 +76,7 @@ fn take<'a>(all: &'a [Combination], next: &AtomicUsize) -> Option<(usize, &'a Co
     all.get(n).map(|c| (n, c))
 }
 
-fn version(program: &Path) -> Result<String, MatrixError> {
+pub(crate) fn version(program: &Path) -> Result<String, MatrixError> {
     let failed = |detail: String| MatrixError::Start {
         name: program.display().to_string(),
         detail,
@@ -111,7 +113,7 @@ fn row(combination: &Combination, settings: &Settings) -> Row {
         let captures = captures(&there);
         let trial = trial(&mut there, combination.expected, n);
         drop(captures);
-        if failed(&trial, combination.expected) {
+        if failed(&trial, combination.expected) || slow(&trial, settings.slow) {
             let plan = format!("{:#?}\n", there.lab.plan());
             settings.keep.keep(&combination.slug(), n, there.home(), &plan);
         }
@@ -130,8 +132,14 @@ fn failed(trial: &Trial, expected: Way) -> bool {
     trial.way == "none" || (expected == Way::Direct && trial.way != "direct")
 }
 
+/// Whether a run was direct, but late.
+fn slow(trial: &Trial, limit: Option<u64>) -> bool {
+    let late = |limit| trial.direct_ms.is_some_and(|ms| ms > limit);
+    trial.way == "direct" && limit.is_some_and(late)
+}
+
 /// Captures at both nodes and their routers, until dropped.
-fn captures(scene: &Scene) -> Vec<Capture> {
+pub(crate) fn captures(scene: &Scene) -> Vec<Capture> {
     let routers = scene.lab.plan().routers.iter().map(|r| r.name.as_str());
     ["a", "b"]
         .into_iter()
@@ -141,4 +149,20 @@ fn captures(scene: &Scene) -> Vec<Capture> {
             Capture::start(space, &scene.home().join(format!("{name}.pcap"))).ok()
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_slow_when_it_became_direct_later_than_asked() {
+        let mut trial = Trial::failed(String::new());
+        trial.direct_ms = Some(3001);
+        assert!(!slow(&trial, Some(3000)), "that has failed");
+        trial.way = "direct".into();
+        assert!(slow(&trial, Some(3000)) && !slow(&trial, Some(3001)) && !slow(&trial, None));
+        trial.direct_ms = None;
+        assert!(!slow(&trial, Some(0)));
+    }
 }

@@ -108,13 +108,25 @@ impl Scene {
     /// # Errors
     /// When one does not come up or may not join.
     pub fn nodes(&mut self, places: [&str; 2]) -> Result<[(Daemon, String); 2], MatrixError> {
+        self.nodes_with(places, &[])
+    }
+
+    /// The same, with some settings more.
+    ///
+    /// # Errors
+    /// As [`Scene::nodes`].
+    pub fn nodes_with(
+        &mut self,
+        places: [&str; 2],
+        more: &[(&str, &str)],
+    ) -> Result<[(Daemon, String); 2], MatrixError> {
         let tickets = [self.ticket()?, self.ticket()?];
         let [one, two] = places;
         let [first, second] = &tickets;
         let here = &*self;
         let (a, b) = std::thread::scope(|scope| {
-            let other = scope.spawn(|| here.node(two, second));
-            (here.node(one, first), other.join())
+            let other = scope.spawn(|| here.node(two, second, more));
+            (here.node(one, first, more), other.join())
         });
         let dead = |_| MatrixError::Start {
             name: two.to_owned(),
@@ -123,9 +135,10 @@ impl Scene {
         Ok([a?, b.map_err(dead)??])
     }
 
-    fn node(&self, at: &str, ticket: &str) -> Result<(Daemon, String), MatrixError> {
+    fn node(&self, at: &str, ticket: &str, more: &[(&str, &str)]) -> Result<(Daemon, String), MatrixError> {
         let name = format!("{at}{}", self.joined);
-        let settings = [("transports", self.transports), ("upnp", "off"), ("log", LOG)];
+        let own = [("transports", self.transports), ("upnp", "off"), ("log", LOG)];
+        let settings: Vec<_> = own.iter().chain(more).copied().collect();
         let space = self.lab.inside(at)?;
         let daemon = Daemon::start(&self.program, space, &self.home.0, &name, &settings)?;
         daemon.post("/v1/join", &json!({"ticket": ticket}))?;

@@ -48,7 +48,7 @@ impl Case {
 }
 
 /// Networks that are not a pair of kinds, each with what it shows.
-const SPECIAL: [(&str, &str); 12] = [
+const SPECIAL: [(&str, &str); 13] = [
     (
         "same LAN",
         "router home port-restricted wan lan 192.168.1.0/24
@@ -139,9 +139,16 @@ const SPECIAL: [(&str, &str); 12] = [
          router rb port-restricted wan lanb 10.2.0.0/24 delay=15ms loss=0.5%
          host b lanb",
     ),
+    (
+        "symmetric × symmetric, 80 ms",
+        "router ra symmetric wan lana 10.1.0.0/24 delay=20ms
+         host a lana
+         router rb symmetric wan lanb 10.2.0.0/24 delay=20ms
+         host b lanb",
+    ),
 ];
 
-/// Networks that are not a pair of kinds: the same LAN, NATs in a row, carriers, IPv6, a slow and lossy one.
+/// Networks that are not a pair of kinds: the same LAN, NATs in a row, carriers, IPv6, slow ones.
 #[must_use]
 pub fn special() -> Vec<Case> {
     let case = |(name, text): &(&str, &str)| Case {

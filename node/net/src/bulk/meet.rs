@@ -87,9 +87,13 @@ pub(super) fn come(
     protocol: &str,
     shared: &Arc<Shared>,
 ) -> BulkReply {
-    let relay = stream.via();
-    // Only to the address this node itself is connected to the relay at, never to one that is named.
-    let Some((relay, ip)) = relay.and_then(|relay| Some((relay, shared.bulk.hop(relay)?))) else {
+    // Only to addresses this node itself is connected to the relay at, never to one that is named. The relay awaits it at
+    // one of them: that of the connection over which this node has its place there.
+    let Some(relay) = stream.via() else {
+        return BulkReply::Off;
+    };
+    let ips = shared.bulk.hops(relay);
+    let Some(first) = ips.first().copied() else {
         return BulkReply::Off;
     };
     let Some(acceptor) = shared.bulk.acceptor() else {
@@ -104,20 +108,25 @@ pub(super) fn come(
     let Some(place) = shared.bulk.going() else {
         return BulkReply::Busy;
     };
-    if crypto::random(&mut token).is_err() || !shared.bulk.desk.issue(token, node, ip, protocol, now) {
+    if crypto::random(&mut token).is_err() || !shared.bulk.desk.issue(token, node, first, protocol, now) {
         return BulkReply::Busy;
     }
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
-        let entering = async {
-            let tcp = go(ip, &ports, &key)
-                .await
-                .map_err(|e| io::Error::other(e.to_string()))?;
-            door::welcome(tcp, Some(relay), acceptor, &shared).await
-        };
-        let ended = tokio::time::timeout(MEET_TIMEOUT, entering).await;
-        if let Err(why) = ended.unwrap_or(Err(door::Refusal::Slow)) {
-            tracing::debug!(?node, ?relay, %why, "nothing came of a meeting at a relay");
+        // Each address its part of the time. At the wrong one nothing listens, or whoever does awaits nobody from here.
+        let patience = MEET_TIMEOUT / u32::try_from(ips.len()).unwrap_or(1).max(1);
+        for ip in ips {
+            let entering = async {
+                let tcp = go(ip, &ports, &key)
+                    .await
+                    .map_err(|e| io::Error::other(e.to_string()))?;
+                door::welcome(tcp, Some(relay), acceptor.clone(), &shared).await
+            };
+            let ended = tokio::time::timeout(patience, entering).await;
+            match ended.unwrap_or(Err(door::Refusal::Slow)) {
+                Ok(()) => break,
+                Err(why) => tracing::debug!(?node, ?relay, %ip, %why, "nothing came of a meeting at a relay"),
+            }
         }
         drop(place);
     });

@@ -28,7 +28,7 @@ use crate::{
     config::BulkListen, error::NetError, handle::Shared, registry::ProtocolPolicy, relay, swarm::explain,
 };
 use hive_protocol::{bulk, ids::NodeId};
-use libp2p::identity::Keypair;
+use libp2p::{identity::Keypair, swarm::ConnectionId};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
@@ -46,6 +46,8 @@ pub(crate) const MAX_STREAMS: usize = 1024;
 const MAX_RELAYED: usize = 16_384;
 /// Meetings at relays this node may be on its way to at a time: what others can make it start.
 const MAX_GOING: usize = 64;
+/// Addresses of a relay at which a meeting is looked for: one of each family.
+const MAX_HOPS: usize = 2;
 /// Questions for ports one peer may have open at a time.
 const MAX_ASKING: usize = 32;
 
@@ -69,8 +71,8 @@ pub(crate) struct Bulk {
     pub places: Arc<place::Places>,
     /// This node's relay, if it has one.
     relay: Mutex<Weak<relay::Desk>>,
-    /// Where the mesh connections of nodes go to directly. Bounded by the table of peers.
-    hops: Mutex<BTreeMap<NodeId, IpAddr>>,
+    /// Where the mesh connections of nodes go to directly, oldest first. Bounded by the table of peers.
+    hops: Mutex<BTreeMap<NodeId, Vec<(ConnectionId, IpAddr)>>>,
     /// Meetings this node is on its way to.
     on_its_way: Going,
 }
@@ -139,8 +141,19 @@ impl Bulk {
     }
 
     /// A mesh connection to a node goes directly to this address.
-    pub(crate) fn linked(&self, node: NodeId, ip: IpAddr) {
-        lock(&self.hops).insert(node, ip);
+    pub(crate) fn linked(&self, node: NodeId, connection: ConnectionId, ip: IpAddr) {
+        lock(&self.hops).entry(node).or_default().push((connection, ip));
+    }
+
+    /// A mesh connection to a node is gone.
+    pub(crate) fn cut(&self, node: NodeId, connection: ConnectionId) {
+        let mut hops = lock(&self.hops);
+        if let Some(of_node) = hops.get_mut(&node) {
+            of_node.retain(|(id, _)| *id != connection);
+            if of_node.is_empty() {
+                hops.remove(&node);
+            }
+        }
     }
 
     /// The last mesh connection to a node is gone: the next one may take another path.
@@ -149,9 +162,22 @@ impl Bulk {
         lock(&self.hops).remove(&node);
     }
 
-    /// Where the mesh connection to a node goes to directly.
-    fn hop(&self, node: NodeId) -> Option<IpAddr> {
-        lock(&self.hops).get(&node).copied()
+    /// Whether a mesh connection to a node goes there directly.
+    fn near(&self, node: NodeId) -> bool {
+        lock(&self.hops).contains_key(&node)
+    }
+
+    /// Where the mesh connections to a node go to directly, each address once, that of the oldest connection first. For
+    /// moments there are two of them, over IPv4 and IPv6.
+    fn hops(&self, node: NodeId) -> Vec<IpAddr> {
+        let mut ips: Vec<IpAddr> = Vec::new();
+        for (_, ip) in lock(&self.hops).get(&node).into_iter().flatten() {
+            if !ips.contains(ip) {
+                ips.push(*ip);
+            }
+        }
+        ips.truncate(MAX_HOPS);
+        ips
     }
 
     /// This node relays from now on.
@@ -240,6 +266,30 @@ mod tests {
         assert_eq!(of(&["0.0.0.0", "10.0.0.1", "::1"]), ["0.0.0.0", "::1"]);
         assert_eq!(of(&["10.0.0.1", "127.0.0.1"]), ["10.0.0.1", "127.0.0.1"]);
         assert_eq!(of(&["::", "::1", "10.0.0.1"]), ["10.0.0.1", "::"]);
+    }
+
+    #[test]
+    fn where_a_node_is_reached_is_known_as_long_as_a_connection_goes_there() {
+        let (bulk, node) = (Bulk::default(), NodeId([7; 32]));
+        let at = ConnectionId::new_unchecked;
+        let (six, four): (IpAddr, IpAddr) = ("2001:db8::1".parse().unwrap(), "203.0.113.1".parse().unwrap());
+        assert!(!bulk.near(node) && bulk.hops(node).is_empty());
+        for (id, ip) in [(1, six), (2, four), (3, six)] {
+            bulk.linked(node, at(id), ip);
+        }
+        assert_eq!(bulk.hops(node), [six, four], "the oldest first, each once");
+        bulk.cut(node, at(1));
+        assert_eq!(bulk.hops(node), [four, six]);
+        bulk.cut(node, at(2));
+        assert_eq!(bulk.hops(node), [six], "what is gone is no longer believed");
+        bulk.cut(node, at(3));
+        assert!(!bulk.near(node));
+        for (id, last) in [(4, 4), (5, 5), (6, 6)] {
+            bulk.linked(node, at(id), IpAddr::from([203, 0, 113, last]));
+        }
+        assert_eq!(bulk.hops(node).len(), MAX_HOPS);
+        bulk.unlinked(node);
+        assert!(!bulk.near(node));
     }
 
     #[tokio::test]

@@ -70,7 +70,7 @@ impl NetHandle {
     /// As [`NetHandle::open`], and `net.busy` when too many bulk streams are open.
     pub async fn open_bulk(&self, node: NodeId, protocol: &'static str) -> Result<BulkStream, NetError> {
         let bulk = &self.shared.bulk;
-        let relayed = bulk.hop(node).is_none();
+        let relayed = !bulk.near(node);
         if bulk.tls().is_some() && !bulk.failures.lately(node, relayed, Instant::now()) {
             match self.open(node, bulk::PROTOCOL).await {
                 Ok(ask) => {

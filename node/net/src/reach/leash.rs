@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Hold {
     /// The end of its round.
     pub token: CancellationToken,
+    /// Nothing is sent for this long.
+    pub pause: Duration,
     /// Its own time, from the first packet.
     pub patience: Duration,
 }
@@ -45,6 +47,9 @@ impl Leash {
 /// A dial, until it is ended. Its time begins when it is first looked at, which may be later than it was made.
 pub(super) async fn until<T>(hold: Hold, dial: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let over = hold.token.cancelled();
+    if !hold.pause.is_zero() {
+        tokio::time::sleep(hold.pause).await;
+    }
     let late = tokio::time::sleep(hold.patience);
     let why = match select(pin!(select(pin!(over), pin!(late))), pin!(dial)).await {
         Either::Left((Either::Left(_), _)) => "not while its round of punching lasted",
@@ -65,6 +70,7 @@ mod tests {
         assert!(leash.held().is_none());
         let hold = |patience| Hold {
             token: token.clone(),
+            pause: Duration::ZERO,
             patience,
         };
         let long = Duration::from_secs(3600);
@@ -74,6 +80,14 @@ mod tests {
         let silent = std::future::pending::<io::Result<()>>;
         let error = until(hold(Duration::from_millis(5)), silent()).await.unwrap_err();
         assert_eq!(error.to_string(), "no answer in its time");
+        let begun = std::time::Instant::now();
+        let pause = Duration::from_millis(30);
+        let later = Hold {
+            pause,
+            ..hold(Duration::from_millis(5))
+        };
+        let first_looked_at = async { Ok(begun.elapsed()) };
+        assert!(until(later, first_looked_at).await.unwrap() >= pause);
         token.cancel();
         let error = until(held, silent()).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);

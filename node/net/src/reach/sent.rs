@@ -2,7 +2,6 @@
 //! that strangers are let in; one from these shows only that a router remembers what went out.
 
 use super::leash::{self, Leash};
-use crate::{event::Transport as Way, names};
 use libp2p::{
     Multiaddr, PeerId,
     core::{
@@ -96,9 +95,9 @@ impl Transport for Noted {
     }
 
     fn dial(&mut self, addr: Multiaddr, opts: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
-        // A TCP dial is a few SYNs in all, and a late one still meets the other's: only QUIC's many packets are cut off.
-        let quic = names::transport(&addr) == Some(Way::Quic);
-        let held = self.leash.held().filter(|_| quic);
+        // TCP's as well: a connection in which both sides have the same role hangs, and as long as it does no other one
+        // can have its four numbers.
+        let held = self.leash.held();
         let dial = self.dial_noted(addr, opts)?;
         Ok(match held {
             Some(hold) => Box::pin(leash::until(hold, dial)),

@@ -80,6 +80,11 @@ impl Candidates {
         choose(all, loopback)
     }
 
+    /// Whether a router counts this node's ports up, so that what is named of them includes some that are foreseen.
+    pub(super) fn counts(&self, transport: Transport) -> bool {
+        !self.foreseen(transport).is_empty()
+    }
+
     /// A router that gives every destination another port, and counts, gives the next destination the next one: the
     /// ports that may be given to the peer now.
     fn foreseen(&self, transport: Transport) -> Vec<Multiaddr> {
@@ -261,6 +266,11 @@ mod tests {
                     &format!("/ip4/203.0.113.5/udp/{port}/quic-v1").parse().unwrap(),
                 );
             }
+            assert_eq!(
+                seen.counts(Transport::Quic),
+                !seen.foreseen(Transport::Quic).is_empty()
+            );
+            assert!(!seen.counts(Transport::Tcp), "each transport by itself");
             seen.foreseen(Transport::Quic)
         };
         assert_eq!(

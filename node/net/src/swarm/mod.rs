@@ -10,6 +10,7 @@ mod attempts;
 mod behaviour;
 mod book;
 mod candidates;
+mod crossed;
 mod deaf;
 mod dialing;
 mod doors;
@@ -129,6 +130,8 @@ pub(crate) struct Node {
     /// Where others see this node.
     candidates: candidates::Candidates,
     punches: punches::Punches,
+    /// Bounded in crossed.rs.
+    crossed: crossed::Crossed,
     traces: on_trace::Traces,
     log: attempts::Log,
     guard: guard::Guard,
@@ -197,6 +200,7 @@ pub async fn spawn(config: Config) -> Result<(NetHandle, NetEvents), NetError> {
         alarms: alarms::Alarms::default(),
         candidates: candidates::Candidates::default(),
         punches: punches::Punches::default(),
+        crossed: crossed::Crossed::default(),
         traces: BTreeMap::new(),
         log: attempts::Log::default(),
         guard: guard::Guard::new(config.direct),

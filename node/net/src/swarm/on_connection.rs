@@ -73,6 +73,7 @@ impl Node {
 
     fn connected(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
         count(&self.shared.tally.connections_opened);
+        self.crossed.ended(id);
         // Of a circuit that came in the remote address is only the peer's name; the way it came is the local one.
         let addr = match endpoint {
             ConnectedPoint::Listener { local_addr, .. } if endpoint.is_relayed() => local_addr.clone(),
@@ -94,7 +95,7 @@ impl Node {
             matches!(endpoint, ConnectedPoint::Dialer { role_override, .. } if ordinary(role_override));
         let (remote, via) = (names::ip(&addr), names::relay_of(&addr));
         if let Some(ip) = remote {
-            self.shared.bulk.linked(node, ip);
+            self.shared.bulk.linked(node, id, ip);
         }
         self.waiting.dial_ended(id);
         let seen_at = addr.clone();
@@ -167,6 +168,9 @@ impl Node {
     pub(super) fn connection_gone(&mut self, peer: PeerId, id: ConnectionId, cause: String) {
         self.candidates.gone(id);
         self.log.lost(&peer, id, &cause);
+        if let Some(node) = names::node_id(&peer) {
+            self.shared.bulk.cut(node, id);
+        }
         let missed = self.table.get(&peer).is_some_and(|known| known.misses(id));
         let relayed = self.table.get(&peer).is_some_and(|known| known.is_relayed(id));
         let Some(gone) = self.table.remove(&peer, id) else {
@@ -202,6 +206,7 @@ impl Node {
 
     fn dial_failed(&mut self, peer: Option<PeerId>, id: ConnectionId, error: &DialError) {
         let ours = self.waiting.dial_ended(id);
+        let second = self.crossed.ended(id);
         if matches!(error, DialError::DialPeerConditionFalse(_)) {
             return;
         }
@@ -210,7 +215,13 @@ impl Node {
         tracing::debug!(%peer, %error, "a dial failed");
         self.log.dial_failed(peer, id, error);
         self.trace_failed(peer, id, error);
-        self.punches.dial_ended(&peer, id, reasons(error).join("; "));
+        let punch = self.punches.dial_ended(&peer, id, reasons(error).join("; "));
+        if let Some(node) = names::node_id(&peer)
+            && !punch
+            && !second
+        {
+            self.dial_crossed(peer, node, error);
+        }
         if ours {
             self.dial_is_over(peer, error);
         }

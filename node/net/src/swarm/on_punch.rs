@@ -11,7 +11,8 @@
 //!   of them the router is opened with some small packets.
 //! - Over TCP both connect from their listening ports at once, in the roles agreed; and then from new ports in the
 //!   ordinary role: a SYN that is taken by a listener instead of meeting the other's SYN has the wrong role, and a
-//!   router that lets any port in does not care which it is.
+//!   router that lets any port in does not care which it is. Where the new port is one that the other side foresees,
+//!   it meets a SYN after all: so the side that began connects from new ports in both roles.
 //!
 //! Whether there is a direct way is seen by the connections that come up, never by what the talk came to.
 
@@ -60,6 +61,8 @@ const QUIC_REST: Duration = Duration::from_millis(400);
 const QUIC_ROUND: Duration = Duration::from_millis(2000);
 /// Addresses dialed over TCP from a new port: that is for routers that let any port in, and those keep theirs.
 const ALONE: usize = 4;
+/// And of them, those dialed in the other role as well.
+const ALONE_MET: usize = 2;
 /// Round trips are believed up to this.
 const LONGEST_TRIP: Duration = Duration::from_millis(1500);
 
@@ -75,6 +78,18 @@ enum How {
     Open,
     /// In the ordinary role, from a new port.
     Alone,
+    /// Over TCP, in the other role, from a new port: meets what the other side sends to a port it has foreseen.
+    AloneMet,
+}
+
+/// How TCP is dialed from new ports. `counted`: this node's router counts its ports up, so that the other side has
+/// foreseen what it gives next, and connects to it. Where that side takes itself for who dials, only the other role
+/// comes to something.
+const fn alone(side: Side, counted: bool) -> &'static [(How, usize)] {
+    match (side, counted) {
+        (Side::Begins, true) => &[(How::Alone, ALONE), (How::AloneMet, ALONE_MET)],
+        _ => &[(How::Alone, ALONE)],
+    }
 }
 
 impl Node {
@@ -265,9 +280,11 @@ impl Node {
             What::TcpAlone => {
                 let addrs = active.theirs.clone();
                 let ours = self.own_addresses(true);
-                let mut addrs = aim::likeliest(&addrs, &ours, Transport::Tcp);
-                addrs.truncate(ALONE);
-                self.punch_dial(peer, &addrs, How::Alone, ROUND);
+                let addrs = aim::likeliest(&addrs, &ours, Transport::Tcp);
+                for (how, most) in alone(side, self.candidates.counts(Transport::Tcp)) {
+                    let addrs = addrs.get(..*most).unwrap_or(&addrs);
+                    self.punch_dial(peer, addrs, *how, ROUND);
+                }
             }
             What::End => self.punch_over(peer),
         }
@@ -320,13 +337,14 @@ impl Node {
         let opts = match how {
             How::Connect => opts,
             How::Meet => opts.override_role(),
-            How::Open => opts.override_role().allocate_new_port(),
+            How::Open | How::AloneMet => opts.override_role().allocate_new_port(),
             How::Alone => opts.allocate_new_port(),
         };
         let opts = opts.build();
         let id = opts.connection_id();
         let hold = Hold {
             token: active.leash.clone(),
+            pause: Duration::ZERO,
             patience,
         };
         match self.shared.reach.leash.hold(hold, || self.swarm.dial(opts)) {

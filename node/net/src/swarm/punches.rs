@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Punches under way at a time.
 pub(super) const MAX_ACTIVE: usize = 8;
-/// Dials of one punch: one that connects over QUIC, two over TCP, and the router opened towards each address over QUIC.
-const DIALS: usize = 3 + MAX_OPENED;
+/// Dials of one punch: one that connects over QUIC, three over TCP, and the router opened towards each address over
+/// QUIC.
+const DIALS: usize = 4 + MAX_OPENED;
 /// Pending connections of all punches.
 pub(super) const MAX_DIALS: usize = MAX_ACTIVE * DIALS;
 /// Peers whose attempts are remembered; only relayed ones and those of the last hour are.

@@ -8,6 +8,7 @@ mod bulk_vanish;
 mod bulk_ways;
 mod circuits;
 mod connect;
+mod crossed;
 mod gate;
 mod gossip;
 mod greeter;
