@@ -224,6 +224,49 @@ fn the_check_says_whether_the_router_turns_packets_round() {
         let check = checked(&mesh.worker, "hairpin", "pass", word);
         assert_eq!(check["reach"]["hairpin"], works, "{check:#}");
         let mtu = line(&check, "mtu")["detail"].clone();
-        assert_eq!(mtu, "1500 bytes as the system knows it", "{check:#}");
+        let passes = "1500 bytes as the system knows it; large messages pass over TCP";
+        assert_eq!(mtu, passes, "{check:#}");
+    }
+}
+
+/// The line of `a`'s router takes packets of this size and no larger ones; whether the router says so.
+fn narrow(mesh: &NatMesh, says_so: bool) {
+    let router = mesh.lab.inside("ra").expect("a router");
+    router
+        .ip(&["link", "set", "outer", "mtu", "1300"])
+        .expect("a narrow line");
+    if !says_so {
+        let rules = "table inet dumb {
+            chain out { type filter hook output priority 0; icmp type destination-unreachable drop; }
+        }";
+        router.nft(rules).expect("a router that says nothing");
+    }
+}
+
+#[test]
+#[ignore = "needs root, iproute2 and nftables: cargo test -p hivenode --test e2e -- --ignored"]
+fn a_router_that_loses_large_packets_and_does_not_say_so_is_noticed() {
+    for says_so in [false, true] {
+        let plan = Plan::pair_text(NatKind::PortRestricted, NatKind::Open);
+        let mesh = NatMesh::raise(&plan, |node| node);
+        checked(
+            &mesh.worker,
+            "mtu",
+            "pass",
+            "1500 bytes as the system knows it; large messages pass over TCP",
+        );
+        narrow(&mesh, says_so);
+        if says_so {
+            let check = checked(&mesh.worker, "mtu", "pass", "1300 bytes as the system knows it");
+            assert_eq!(check["reach"]["large"], true, "{check:#}");
+        } else {
+            let check = checked(&mesh.worker, "mtu", "warn", "does not say so");
+            assert_eq!(check["reach"]["large"], false, "{check:#}");
+            assert!(
+                line(&check, "mtu")["fix"]
+                    .as_str()
+                    .is_some_and(|f| f.contains("MSS"))
+            );
+        }
     }
 }

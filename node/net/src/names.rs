@@ -3,7 +3,7 @@
 use crate::{error::NetError, event::Transport};
 use hive_protocol::ids::NodeId;
 use libp2p::{Multiaddr, PeerId, identity, multiaddr::Protocol, multihash::Multihash};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Multihash code of a key that is written out instead of hashed, as all Ed25519 peer ids are.
 const IDENTITY: u64 = 0;
@@ -73,6 +73,20 @@ pub(crate) fn plain(mut addr: Multiaddr) -> Multiaddr {
         addr.pop();
     }
     addr
+}
+
+/// Where TCP connects to for an address that leads straight to a machine over TCP.
+pub(crate) fn tcp(addr: &Multiaddr) -> Option<SocketAddr> {
+    let mut parts = addr.iter();
+    let ip: IpAddr = match parts.next()? {
+        Protocol::Ip4(ip) => ip.into(),
+        Protocol::Ip6(ip) => ip.into(),
+        _ => return None,
+    };
+    match parts.next()? {
+        Protocol::Tcp(port) if !is_circuit(addr) => Some(SocketAddr::new(ip, port)),
+        _ => None,
+    }
 }
 
 /// How an address is carried; none when this node does not speak it.

@@ -243,6 +243,12 @@ pub struct Report {
 }
 
 impl Reach {
+    /// Where a member listens, as far as this node has heard.
+    #[must_use]
+    pub fn addrs(&self, node: &NodeId) -> Vec<String> {
+        self.anchors.addrs(node)
+    }
+
     /// Everything that is known, for people.
     #[must_use]
     pub fn report(&self) -> Report {

@@ -2,6 +2,7 @@
 
 use super::{
     arrivals::Arrival,
+    probe::{self, Probe},
     wire::{self, DIAL_REQUEST, DataResponse, DialRequest, MAX_FILLING, Said, dial, status},
 };
 use crate::{crypto, error::NetError, event::Transport, frame, handle::NetHandle, names};
@@ -89,7 +90,50 @@ impl NetHandle {
     /// # Errors
     /// `net.unreachable` with the reason, `net.bad_address`, `net.bad_key`.
     pub async fn try_address(&self, node: NodeId, addr: String) -> Result<Tried, NetError> {
-        let parsed = names::address(&addr)?;
+        let probe = self.probe(node, &addr).await?;
+        let took = probe.took;
+        probe.close().await;
+        let transport = names::address(&addr).ok().and_then(|a| names::transport(&a));
+        let transport = transport.unwrap_or(Transport::Tcp);
+        Ok(Tried { took, transport })
+    }
+
+    /// Whether large packets pass to a node at exactly this TCP address and back, where small ones do: it is connected
+    /// to, outside of all other connections, and says 8 KiB again at once. They do not pass where something on the way
+    /// drops packets as large as the line takes here without saying so; then not even the handshake ends, whose
+    /// packets are large as well.
+    ///
+    /// # Errors
+    /// As [`NetHandle::try_address`]; nothing is known then.
+    pub async fn large_passes(&self, node: NodeId, addr: String) -> Result<bool, NetError> {
+        let unreachable = |e: io::Error| NetError::Unreachable {
+            node,
+            reasons: vec![format!("{addr}: {e}")],
+        };
+        let tcp = names::tcp(&names::address(&addr)?)
+            .ok_or_else(|| unreachable(io::ErrorKind::Unsupported.into()))?;
+        probe::small(tcp).await.map_err(unreachable)?;
+        let begun = Instant::now();
+        let passes = match self.probe(node, &addr).await {
+            Ok(mut probe) => {
+                let passes = probe.large().await;
+                probe.close().await;
+                passes.map_err(unreachable)?
+            }
+            // A word of refusal comes sooner.
+            Err(_) if begun.elapsed() >= probe::DIAL => false,
+            Err(e) => return Err(e),
+        };
+        if !passes {
+            // Who answers nothing at all any more shows nothing.
+            probe::small(tcp).await.map_err(unreachable)?;
+        }
+        Ok(passes)
+    }
+
+    /// A connection of its own to a node at exactly this address.
+    async fn probe(&self, node: NodeId, addr: &str) -> Result<Probe, NetError> {
+        let parsed = names::address(addr)?;
         let expected = names::peer_id(node)?;
         let unreachable = |why: String| NetError::Unreachable {
             node,
@@ -97,13 +141,11 @@ impl NetHandle {
         };
         let prober = self.shared.reach.prober().ok_or(NetError::Stopped)?;
         let probe = prober.dial(&parsed).await.map_err(unreachable)?;
-        let (peer, took) = (probe.peer, probe.took);
-        probe.close().await;
-        if peer != expected {
+        if probe.peer != expected {
+            probe.close().await;
             return Err(unreachable("another node answers there".to_owned()));
         }
-        let transport = names::transport(&parsed).unwrap_or(Transport::Tcp);
-        Ok(Tried { took, transport })
+        Ok(probe)
     }
 
     /// Connects to this node itself at one of its addresses outside: whether the router leads such connections back in

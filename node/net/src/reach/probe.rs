@@ -20,13 +20,14 @@ use libp2p::{
 };
 use std::{
     fmt, io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     task::Poll,
     time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
     sync::Semaphore,
     time::timeout,
 };
@@ -40,6 +41,16 @@ pub(super) const DIAL: Duration = Duration::from_secs(5);
 const WORD: Duration = Duration::from_secs(4);
 /// A connection is closed in order within this time, or left to the system.
 const CLOSING: Duration = Duration::from_secs(1);
+/// A few bytes are there and back within this time, with one loss on the way.
+const SMALL: Duration = Duration::from_secs(3);
+/// Bytes that are said again are here within this time, several losses on the way included; slow lines take some.
+const LARGE: Duration = Duration::from_secs(5);
+/// Several of the largest packets there are on an ordinary line, each way.
+const LARGE_BYTES: usize = 8 << 10;
+/// The protocol that says 32 bytes again.
+const PING: &str = "/ipfs/ping/1.0.0";
+/// So many at a time.
+const PING_BYTES: usize = 32;
 /// The protocol that tells a peer what it is seen as.
 const IDENTIFY: &str = "/ipfs/id/1.0.0";
 /// First line of the stream negotiation, and its length byte.
@@ -133,7 +144,7 @@ impl Probe {
 
     /// Says the word of AutoNAT on a stream of this connection and waits for the answer.
     pub(super) async fn dial_back(&mut self, nonce: u64) -> io::Result<()> {
-        self.talk(DIAL_BACK, async |io| {
+        self.talk(WORD, DIAL_BACK, async |io| {
             wire::write(io, &DialBack { nonce }).await?;
             wire::read::<DialBackResponse>(io).await.map(|_| ())
         })
@@ -143,14 +154,27 @@ impl Probe {
     /// Asks by identify where this connection is seen to come from.
     pub(super) async fn observed(&mut self) -> io::Result<Multiaddr> {
         let told = self
-            .talk(IDENTIFY, async |io| wire::read::<wire::Identify>(io).await)
+            .talk(WORD, IDENTIFY, async |io| wire::read::<wire::Identify>(io).await)
             .await?;
         Multiaddr::try_from(told.observed).map_err(io::Error::other)
+    }
+
+    /// Has the peer say something small again, then something large at once. Whether that came back, too.
+    pub(super) async fn large(&mut self) -> io::Result<bool> {
+        self.talk(WORD + LARGE, PING, async |io| {
+            echo(io, PING_BYTES).await?;
+            match timeout(LARGE, echo(io, LARGE_BYTES)).await {
+                Ok(done) => done.map(|()| true),
+                Err(_) => Ok(false),
+            }
+        })
+        .await
     }
 
     /// Opens a stream of this protocol and talks on it.
     async fn talk<T>(
         &mut self,
+        within: Duration,
         protocol: &str,
         talking: impl AsyncFnOnce(&mut Compat<&mut SubstreamBox>) -> io::Result<T>,
     ) -> io::Result<T> {
@@ -187,7 +211,7 @@ impl Probe {
             let _ = stream.close().await;
             Ok(done)
         };
-        match timeout(WORD, said).await {
+        match timeout(within, said).await {
             Ok(done) => done,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
@@ -198,6 +222,38 @@ impl Probe {
         if timeout(CLOSING, self.muxer.close()).await.is_err() {
             tracing::debug!(peer = %self.peer, "a test connection did not close in time");
         }
+    }
+}
+
+/// Says so many bytes at once and hears them again.
+async fn echo(io: &mut (impl AsyncRead + AsyncWrite + Unpin), bytes: usize) -> io::Result<()> {
+    let said = vec![0x5a; bytes];
+    io.write_all(&said).await?;
+    io.flush().await?;
+    let mut heard = vec![0; bytes];
+    io.read_exact(&mut heard).await?;
+    if heard != said {
+        return Err(io::Error::other("it says something else again"));
+    }
+    Ok(())
+}
+
+/// Connects by TCP alone and has the first line of the negotiation answered: packets of a few bytes.
+pub(super) async fn small(to: SocketAddr) -> io::Result<()> {
+    let talking = async {
+        let mut io = TcpStream::connect(to).await?;
+        io.write_all(NEGOTIATE).await?;
+        let mut answer = [0; NEGOTIATE.len()];
+        io.read_exact(&mut answer).await?;
+        if answer == *NEGOTIATE {
+            Ok(())
+        } else {
+            Err(io::Error::other("it negotiates otherwise"))
+        }
+    };
+    match timeout(SMALL, talking).await {
+        Ok(done) => done,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 

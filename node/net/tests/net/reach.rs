@@ -226,6 +226,43 @@ async fn one_address_is_tried_without_disturbing_what_is_there() {
     drop((stream, kept, again));
 }
 
+/// Answers the first line of each negotiation and nothing after it, as if whatever is larger were lost. `lines`: so
+/// often.
+async fn only_small(lines: usize) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        for n in 0.. {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut line = [0; 20];
+            if n < lines && stream.read_exact(&mut line).await.is_ok() {
+                let _ = stream.write_all(&line).await;
+            }
+            open.push(stream);
+        }
+    });
+    format!("/ip4/127.0.0.1/tcp/{port}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_packets_that_are_lost_are_told_from_a_peer_that_says_nothing() {
+    let (hub, node) = (member(194).await, member(195).await);
+    node.dial(&hub).await;
+    let large = async |addr: String| node.net.large_passes(hub.id(), addr).await;
+    assert_eq!(large(hub.tcp().remove(0)).await, Ok(true));
+    let quic = large(hub.quic().remove(0)).await.unwrap_err();
+    assert_eq!(quic.code(), "net.unreachable", "{quic}");
+    // Small packets pass before and after; before only; not at all.
+    assert_eq!(large(only_small(usize::MAX).await).await, Ok(false));
+    for lines in [2, 0] {
+        let error = large(only_small(lines).await).await.unwrap_err();
+        assert_eq!(error.code(), "net.unreachable", "{error}");
+    }
+    // Another node there is no proof of anything.
+    large(node.tcp().remove(0)).await.unwrap_err();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transport_that_is_off_is_neither_listened_on_nor_dialed() {
     let only_quic = |config: &mut Config| {

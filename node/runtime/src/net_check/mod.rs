@@ -245,9 +245,24 @@ fn clock(f: &Facts<'_>, lines: &mut Lines) {
     }
 }
 
-/// Nothing is sent to find it out: it is what the system has for the way, narrower only after a router has said so.
+/// What helps where large packets are lost.
+const NARROW: &str = "have the router clamp the MSS to the line's MTU, or give this machine's interface a smaller MTU (ip link set dev NAME mtu 1280), or: hivenode config set transports quic";
+
+/// What the system has for the way, narrower only after a router has said so; and whether much at once passes, which
+/// shows the routers that do not say so.
 fn mtu(f: &Facts<'_>, lines: &mut Lines) {
+    let large = match f.reach.large {
+        Some(true) => "; large messages pass over TCP",
+        _ => "",
+    };
     match f.reach.mtu {
+        _ if f.reach.large == Some(false) => {
+            // QUIC finds out by itself how large its packets may be.
+            let works = f.reach.udp == Some(true);
+            let verdict = if works { Verdict::Warn } else { Verdict::Fail };
+            let text = "small messages pass over TCP, large ones do not: something on the way drops large packets and does not say so";
+            lines.add("mtu", verdict, text, Some(NARROW));
+        }
         None => lines.untested(
             "mtu",
             "not measured: that takes a fresh check, and somebody connected directly",
@@ -261,13 +276,13 @@ fn mtu(f: &Facts<'_>, lines: &mut Lines) {
         Some(n) if n < PLAIN_MTU => lines.add(
             "mtu",
             Verdict::Pass,
-            format!("{n} bytes as the system knows it: a tunnel or VPN is in between"),
+            format!("{n} bytes as the system knows it: a tunnel or VPN is in between{large}"),
             None,
         ),
         Some(n) => lines.add(
             "mtu",
             Verdict::Pass,
-            format!("{n} bytes as the system knows it"),
+            format!("{n} bytes as the system knows it{large}"),
             None,
         ),
     }

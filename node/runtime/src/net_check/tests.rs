@@ -30,6 +30,7 @@ fn good() -> ReachView {
         clock_skew_ms: Some(-120),
         clock_peers: 3,
         mtu: Some(1472),
+        large: Some(true),
         ..ReachView::default()
     }
 }
@@ -53,6 +54,25 @@ fn a_public_node_passes_everywhere() {
             .contains("2 members connected: 1 direct, 1 relayed")
     );
     assert_eq!(of(&rows, "clock").detail, "0.120 s behind the others (3 asked)");
+}
+
+#[test]
+fn large_packets_that_are_lost_without_a_word_matter_more_where_there_is_no_udp() {
+    let mut reach = good();
+    let row = |reach: &ReachView| of(&look(reach, &NetConfig::default(), &[peer("direct")]).1, "mtu").clone();
+    assert_eq!(
+        row(&reach).detail,
+        "1472 bytes as the system knows it; large messages pass over TCP"
+    );
+    reach.large = None;
+    assert_eq!(row(&reach).detail, "1472 bytes as the system knows it");
+    reach.large = Some(false);
+    for (udp, verdict) in [(Some(true), "warn"), (Some(false), "fail"), (None, "fail")] {
+        reach.udp = udp;
+        let row = row(&reach);
+        assert_eq!(row.verdict, verdict, "{row:?}");
+        assert!(row.fix.is_some_and(|fix| fix.contains("MSS")));
+    }
 }
 
 #[test]

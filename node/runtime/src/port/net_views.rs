@@ -52,6 +52,9 @@ pub struct ReachView {
     /// Largest packet in bytes that the system believes the way to a peer takes; nothing is sent to find out. Absent
     /// without a peer that is reached directly.
     pub mtu: Option<u32>,
+    /// Whether 8 KiB at once came to a peer and back over TCP, where a few bytes did; absent when that was not tried.
+    #[serde(default)]
+    pub large: Option<bool>,
     /// When anything of this was tested last; 0 never.
     pub tested_at: u64,
 }

@@ -1,8 +1,10 @@
-//! What is found out beside the core: clocks of others, the router's hairpin, the largest packet as the system knows it.
+//! What is found out beside the core: clocks of others, the router's hairpin, the largest packet as the system knows it,
+//! and whether large messages pass.
 
 use super::{Reach, lock};
-use hive_protocol::time::Timestamp;
-use hive_reach::{Direct, Input, Scope, parse};
+use hive_net::PeerView;
+use hive_protocol::{ids::NodeId, time::Timestamp};
+use hive_reach::{Carrier, Direct, Input, Scope, parse};
 use std::{
     collections::{BTreeMap, VecDeque},
     future::Future,
@@ -20,6 +22,8 @@ const FRESH_LIMIT: Duration = Duration::from_secs(12);
 const WAYS_LIMIT: Duration = Duration::from_secs(17);
 /// Whether that is known is looked at this often.
 const WAYS_EVERY: Duration = Duration::from_millis(100);
+/// Members tried for whether much at once passes.
+const MAX_LARGE: usize = 2;
 /// The first of them comes within this time, or none does.
 const FIRST_TEST: Duration = Duration::from_secs(7);
 /// And the others follow each other closely.
@@ -34,6 +38,8 @@ pub(super) struct Found {
     pub details: BTreeMap<String, String>,
     pub hairpin: Option<bool>,
     pub mtu: Option<u32>,
+    /// Whether much at once passes over TCP where little does.
+    pub large: Option<bool>,
 }
 
 impl Found {
@@ -108,20 +114,58 @@ impl Reach {
             .filter(|p| p.direct)
             .filter_map(|p| far(&p.addr))
             .max_by_key(Direct::scope);
-        if let Some(ip) = towards.and_then(|d| d.ip) {
-            lock(&self.0.found).mtu = hive_net::route_mtu(ip);
-        }
         let report = self.report();
         let outside = report
             .seen
             .iter()
             .filter(|s| !report.listen.contains(&s.addr))
             .find(|s| parse(&s.addr).is_some_and(|d| d.scope() == Scope::Global));
-        let hairpin = match outside {
-            Some(seen) => Some(self.0.net.hairpin(seen.addr.clone()).await.is_ok()),
-            None => None,
+        let turned = async {
+            let seen = outside?;
+            Some(self.0.net.hairpin(seen.addr.clone()).await.is_ok())
         };
-        lock(&self.0.found).hairpin = hairpin;
+        let (hairpin, large) = tokio::join!(turned, self.large(&peers));
+        // Only now: if a router has complained of what was too large, the system knows it.
+        let mtu = towards.and_then(|d| d.ip).and_then(hive_net::route_mtu);
+        let mut found = lock(&self.0.found);
+        (found.hairpin, found.large, found.mtu) = (hairpin, large, mtu);
+    }
+
+    /// Whether much at once passes over TCP, to whoever is connected and is farthest away.
+    async fn large(&self, peers: &[PeerView]) -> Option<bool> {
+        if !self.0.config.transports.tcp() {
+            return None;
+        }
+        for (node, addr) in self.over_tcp(peers) {
+            match self.0.net.large_passes(node, addr).await {
+                Ok(passes) => return Some(passes),
+                Err(e) => {
+                    tracing::debug!(target: "hive_runtime::reach", ?node, "whether much at once passes: {e}")
+                }
+            }
+        }
+        None
+    }
+
+    /// Members connected directly that listen for TCP at the place where they are.
+    fn over_tcp(&self, peers: &[PeerView]) -> Vec<(NodeId, String)> {
+        let core = lock(&self.0.core);
+        let mut found: Vec<(Scope, NodeId, String)> = peers
+            .iter()
+            .filter(|p| p.direct && p.member)
+            .filter_map(|p| {
+                let at = parse(&p.addr)?;
+                let there = |text: &String| {
+                    parse(text).is_some_and(|d| d.carrier == Carrier::Tcp && d.ip.is_some() && d.ip == at.ip)
+                };
+                let dialed = p.dialer.then(|| p.addr.clone());
+                let addr = core.addrs(&p.node).into_iter().chain(dialed).find(there)?;
+                Some((at.scope(), p.node, addr))
+            })
+            .collect();
+        found.sort_by_key(|(scope, ..)| std::cmp::Reverse(*scope));
+        let nearer = found.into_iter().map(|(_, node, addr)| (node, addr));
+        nearer.take(MAX_LARGE).collect()
     }
 }
 

@@ -50,6 +50,7 @@ impl Reach {
             clock_skew_ms,
             clock_peers,
             mtu: found.mtu,
+            large: found.large,
             tested_at: report.tested_at.unwrap_or_default().0,
         }
     }
