@@ -62,6 +62,8 @@ pub const MAX_PROVIDERS: usize = 20;
 pub(crate) const PROVIDER_TTL: Duration = Duration::from_secs(2 * 3600);
 /// … which happens this often.
 const PROVIDE_EVERY: Duration = Duration::from_secs(40 * 60);
+// Two announcements may be lost.
+const _: () = assert!(PROVIDE_EVERY.as_secs() * 3 <= PROVIDER_TTL.as_secs());
 /// Largest hash table packet in bytes.
 const MAX_KAD_PACKET: usize = 16 << 10;
 /// One query of the hash table.

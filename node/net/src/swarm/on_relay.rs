@@ -29,6 +29,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A reservation without a renewal for this long is taken for lost: relays give an hour and renewal is at three
 /// quarters of it.
 const STALE: Duration = Duration::from_secs(3600);
+/// A renewal sooner than this after the one before is hasty: libp2p renews at three quarters of what a relay grants, however
+/// little that is, and would ask without a pause.
+const HASTY: Duration = Duration::from_secs(5);
+/// So many hasty renewals in a row, and the relay is left alone for [`LONGEST_PAUSE`].
+const MAX_HASTY: u32 = 8;
 /// A relay that has said nothing to a request for this long is asked anew.
 const UNANSWERED: Duration = Duration::from_secs(15);
 
@@ -44,6 +49,8 @@ struct Wish {
     again: Instant,
     pause: Duration,
     tries: u32,
+    /// Hasty renewals in a row.
+    hasty: u32,
     waiting: Vec<Reply<String>>,
 }
 
@@ -95,6 +102,7 @@ impl Node {
             again: now,
             pause: FIRST_PAUSE,
             tries: 0,
+            hasty: 0,
             waiting: Vec::new(),
         });
         wish.waiting.retain(|waiting| !waiting.is_closed());
@@ -255,9 +263,16 @@ impl Node {
 
     pub(super) fn on_relay(&mut self, event: &client::Event) {
         match event {
-            client::Event::ReservationReqAccepted { relay_peer_id, .. } => {
-                if let Some(wish) = self.relays.0.get_mut(relay_peer_id) {
-                    wish.since = Instant::now();
+            client::Event::ReservationReqAccepted {
+                relay_peer_id,
+                renewal,
+                ..
+            } => {
+                if let Some(wish) = self.relays.0.get_mut(relay_peer_id)
+                    && let Some(listener) = wish.renewed(*renewal, Instant::now())
+                {
+                    tracing::debug!(%relay_peer_id, "a relay grants too little to be worth asking");
+                    self.swarm.remove_listener(listener);
                 }
             }
             client::Event::OutboundCircuitEstablished { .. }
@@ -269,6 +284,21 @@ impl Node {
 }
 
 impl Wish {
+    /// The relay has granted what was asked for, the first time or again; gives the listener to be closed when it
+    /// grants so little that asking would not end.
+    fn renewed(&mut self, renewal: bool, now: Instant) -> Option<ListenerId> {
+        let hasty = now.saturating_duration_since(self.since) < HASTY;
+        self.since = now;
+        if renewal {
+            self.hasty = if hasty { self.hasty.saturating_add(1) } else { 0 };
+        }
+        if self.hasty < MAX_HASTY {
+            return None;
+        }
+        (self.hasty, self.pause, self.tries) = (0, LONGEST_PAUSE, SHORT_PAUSES);
+        self.listener
+    }
+
     fn pause_from(&mut self, now: Instant) {
         self.again = now + self.pause;
         self.tries = self.tries.saturating_add(1);

@@ -1,4 +1,5 @@
-//! Relays that take a request and say nothing: at the first one, and when it is renewed.
+//! Relays that take a request and say nothing, at the first one or when it is renewed; and those that grant next to
+//! nothing, so that asking would not end.
 
 use crate::mesh::{TestNode, member, member_with, soon};
 use hive_net::{ListenAddrs, NetError, NetEvent, NetStream, ProtocolPolicy, RelayLimits};
@@ -100,7 +101,12 @@ fn gave_up(error: &NetError) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_that_says_nothing_is_given_up_and_others_serve_meanwhile() {
     // They only wait, and long: at a time.
-    tokio::join!(at_the_first(), at_the_renewal(), until_it_is_asked_again());
+    tokio::join!(
+        at_the_first(),
+        at_the_renewal(),
+        until_it_is_asked_again(),
+        but_grants_nothing_long()
+    );
 }
 
 /// Whether this node is told in this time that it listens through a relay, or does so no longer.
@@ -188,4 +194,27 @@ async fn until_it_is_asked_again() {
         assert!(hears(&mut node, LAPSED, true).await, "the third answer counts");
     }
     assert!(through(&node, late.id()));
+}
+
+/// One that grants each time what is to be renewed at once. It is left alone.
+async fn but_grants_nothing_long() {
+    /// Longer than any renewal of that takes to come, and than any short pause.
+    const QUIET: Duration = Duration::from_secs(6);
+    let (stingy, mut asked) = silent_but(0..usize::MAX, Duration::from_secs(2), 95).await;
+    let node = member_with(96, |c| c.listen = ListenAddrs::Exactly(Vec::new())).await;
+    node.dial(&stingy).await;
+    let reserved = timeout(UNANSWERED, node.net.reserve(stingy.id())).await;
+    assert!(reserved.is_ok(), "it answers");
+    let mut requests = 0;
+    let left_alone = async {
+        while timeout(QUIET, asked.recv()).await.is_ok() {
+            requests += 1;
+        }
+    };
+    timeout(LAPSED, left_alone)
+        .await
+        .expect("it is asked without end");
+    println!("left alone after {requests} requests");
+    assert!(requests > 3, "it was renewed");
+    assert!(!through(&node, stingy.id()));
 }
