@@ -70,6 +70,8 @@ struct Inner {
     found: Mutex<Found>,
     /// Counts tests that have ended.
     tests: watch::Sender<u64>,
+    /// Counts what the core has been told: whoever waits for it to know something looks again.
+    turns: watch::Sender<u64>,
 }
 
 /// How this node is reached. Cheap to clone.
@@ -106,6 +108,7 @@ impl Reach {
             told: watch::Sender::default(),
             found: Mutex::default(),
             tests: watch::Sender::default(),
+            turns: watch::Sender::default(),
         }));
         reach.tell(Input::Authorities(reach.0.standing.authorities()));
         for addr in reach.0.net.listen_addrs() {
@@ -124,6 +127,17 @@ impl Reach {
     pub(super) fn tell(&self, input: Input) {
         lock(&self.0.core).handle(self.0.clock.now(), input);
         self.0.wake.notify_one();
+        self.0.turns.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    /// Completes once this holds of the core; looks when something has happened to it, and only then.
+    pub(super) async fn once(&self, holds: impl Fn(&hive_reach::Reach) -> bool) {
+        let mut turns = self.0.turns.subscribe();
+        while !holds(&lock(&self.0.core)) {
+            if turns.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Registry or gossip speak of a member.

@@ -20,8 +20,6 @@ const MAX_DETAILS: usize = 64;
 const FRESH_LIMIT: Duration = Duration::from_secs(12);
 /// Whether UDP and TCP pass takes some tries of five seconds where they do not.
 const WAYS_LIMIT: Duration = Duration::from_secs(17);
-/// Whether that is known is looked at this often.
-const WAYS_EVERY: Duration = Duration::from_millis(100);
 /// Members tried for whether much at once passes.
 const MAX_LARGE: usize = 2;
 /// The first of them comes within this time, or none does.
@@ -95,12 +93,7 @@ impl Reach {
                 }
             };
             let tested = timeout(FRESH_LIMIT, async { tokio::join!(look, wait) });
-            let ways = timeout(WAYS_LIMIT, async {
-                while lock(&reach.0.core).undecided() {
-                    // paced: tries that nobody answers take seconds.
-                    tokio::time::sleep(WAYS_EVERY).await;
-                }
-            });
+            let ways = timeout(WAYS_LIMIT, reach.once(|core| !core.undecided()));
             let _ = tokio::join!(tested, ways);
         }
     }
