@@ -32,6 +32,8 @@ const UNPLUGGED: Duration = Duration::from_secs(5);
 const DIRECT: Duration = Duration::from_secs(30);
 /// Longest wait for all of the file.
 const WHOLE: Duration = Duration::from_secs(90);
+/// A run that stood still for longer than this, and what happened, is kept as a failed one is.
+const LONG_STALL: Duration = Duration::from_secs(5);
 /// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The address a renumbered router gets; what else is on the wire has the first few.
@@ -254,7 +256,11 @@ fn once(event: Event, transports: Transports, settings: &EventSettings, n: usize
         trial.trouble = Some(e.to_string());
     }
     drop(captures);
-    if trial.trouble.is_some() {
+    let bearable = LONG_STALL + event.lasts().unwrap_or_default();
+    let stalled = trial
+        .stall_ms
+        .is_some_and(|ms| Duration::from_millis(ms) > bearable);
+    if trial.trouble.is_some() || stalled {
         let plan = format!("{:#?}\n", scene.lab.plan());
         let name = format!("{event} {transports}").replace([' ', ','], "-");
         settings.keep.keep(&name, n, scene.home(), &plan);
