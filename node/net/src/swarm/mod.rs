@@ -45,6 +45,7 @@ mod queue;
 mod records;
 mod refresh;
 mod room;
+mod sample;
 mod security;
 mod stream_handler;
 mod streams;
@@ -63,7 +64,7 @@ use crate::{
     bulk,
     config::Config,
     counters::count,
-    crypto::init_crypto,
+    crypto::{self, init_crypto},
     error::NetError,
     event::{EVENT_QUEUE, NetEvent, NetEvents},
     gate::Gate,
@@ -173,6 +174,8 @@ pub async fn spawn(config: Config) -> Result<(NetHandle, NetEvents), NetError> {
     tokio::spawn(punch_talk::take_wishes(wishes, talks.clone()));
     let (events, receiver) = mpsc::channel(EVENT_QUEUE);
     let (ports, listening_on) = watch::channel(Vec::new());
+    let mut lots = [0; 32];
+    crypto::random(&mut lots)?;
     let mut node = Node {
         me,
         network: config.network,
@@ -186,7 +189,7 @@ pub async fn spawn(config: Config) -> Result<(NetHandle, NetEvents), NetError> {
         waiting: waiting::WaitingRoom::default(),
         held: BTreeMap::new(),
         queries: HashMap::new(),
-        records: records::Records::new(hive_protocol::relay::rendezvous(config.network)),
+        records: records::Records::new(hive_protocol::relay::rendezvous(config.network), lots),
         refresh: refresh::Refresh::new(Instant::now(), me.as_bytes()[0]),
         ungreeted: greeting::Ungreeted::default(),
         pace: pace::Pace::default(),

@@ -5,7 +5,10 @@
 //! record of others in it, ends those whose time has come, and when there is no room takes it from the node that has
 //! the most. Must not know what is behind a key, nor what time it is.
 
-use super::behaviour::{MAX_PROVIDED, MAX_PROVIDERS};
+use super::{
+    behaviour::{MAX_PROVIDED, MAX_PROVIDERS},
+    sample::Sample,
+};
 use hive_protocol::ids::BlobHash;
 use libp2p::{
     PeerId,
@@ -42,8 +45,10 @@ pub(crate) struct Records {
     lasting: Option<BlobHash>,
     /// By provider: keys and when they expire. At most [`MAX_RECORDS`] over all.
     nodes: BTreeMap<PeerId, BTreeMap<BlobHash, Instant>>,
-    /// How many provide a key.
-    keys: BTreeMap<BlobHash, usize>,
+    /// Who provides a key.
+    keys: BTreeMap<BlobHash, BTreeSet<PeerId>>,
+    /// Who stays where more provide a key than are kept.
+    sample: Sample,
     /// Providers by how many keys they have.
     sizes: BTreeSet<(usize, PeerId)>,
     total: usize,
@@ -53,10 +58,11 @@ pub(crate) struct Records {
 
 impl Records {
     /// An empty one; a provider's record of this key is the last to go, so that nobody's own announcements, however
-    /// many, take its place.
-    pub(crate) fn new(lasting: BlobHash) -> Self {
+    /// many, take its place. `secret` is random and told to nobody.
+    pub(crate) fn new(lasting: BlobHash, secret: [u8; 32]) -> Self {
         Self {
             lasting: Some(lasting),
+            sample: Sample::new(secret),
             ..Self::default()
         }
     }
@@ -99,7 +105,8 @@ impl Records {
         over.len()
     }
 
-    /// Decides about a record. Whoever says it again has it for longer. Beyond what one may have, its own oldest goes:
+    /// Decides about a record. Whoever says it again has it for longer. Of more providers of a key than are kept, the one
+    /// with the worst lot goes. Beyond what one may have, its own oldest goes:
     /// what it says now counts more. Beyond what all may have, the oldest of the node with the most goes, unless that
     /// would leave it with less than the one that comes.
     fn keep(&mut self, key: BlobHash, provider: PeerId, expires: Instant) -> Kept {
@@ -108,10 +115,15 @@ impl Records {
             self.expects(expires);
             return Kept::Stored;
         }
-        if self.keys.get(&key).is_some_and(|n| *n >= MAX_PROVIDERS) {
-            return Kept::Refused;
-        }
         let had = self.nodes.get(&provider).map_or(0, BTreeMap::len);
+        if let Some(last) = self.last_of_full(&key) {
+            if had >= MAX_OF_ONE || self.sample.lot(&key, &provider) > self.sample.lot(&key, &last) {
+                return Kept::Refused;
+            }
+            self.forget(&key, &last);
+            self.insert(key, provider, expires);
+            return Kept::InPlaceOf((key, last));
+        }
         let loser = if had >= MAX_OF_ONE {
             Some(provider)
         } else if self.total < MAX_RECORDS {
@@ -129,6 +141,12 @@ impl Records {
         }
         self.insert(key, provider, expires);
         gone.map_or(Kept::Stored, Kept::InPlaceOf)
+    }
+
+    /// The provider with the worst lot of a key that has as many as are kept.
+    fn last_of_full(&self, key: &BlobHash) -> Option<PeerId> {
+        let of = self.keys.get(key).filter(|of| of.len() >= MAX_PROVIDERS)?;
+        of.iter().copied().max_by_key(|p| self.sample.lot(key, p))
     }
 
     /// Forgets what has expired and names it.
@@ -171,8 +189,7 @@ impl Records {
         }
         self.sizes.remove(&(had, node));
         self.sizes.insert((had.saturating_add(1), node));
-        let providers = self.keys.entry(key).or_default();
-        *providers = providers.saturating_add(1);
+        self.keys.entry(key).or_default().insert(node);
         self.total = self.total.saturating_add(1);
         self.expects(expires);
     }
@@ -192,8 +209,8 @@ impl Records {
             self.sizes.insert((had.saturating_sub(1), *node));
         }
         if let Some(providers) = self.keys.get_mut(key) {
-            *providers = providers.saturating_sub(1);
-            if *providers == 0 {
+            providers.remove(node);
+            if providers.is_empty() {
                 self.keys.remove(key);
             }
         }
@@ -227,7 +244,7 @@ mod tests {
     fn sound(book: &Records) {
         let sum: usize = book.nodes.values().map(BTreeMap::len).sum();
         assert_eq!(sum, book.total);
-        assert_eq!(sum, book.keys.values().sum::<usize>());
+        assert_eq!(sum, book.keys.values().map(BTreeSet::len).sum::<usize>());
         let sizes: BTreeSet<_> = book.nodes.iter().map(|(node, of)| (of.len(), *node)).collect();
         assert_eq!(sizes, book.sizes);
         assert!(book.total <= MAX_RECORDS);
@@ -314,7 +331,7 @@ mod tests {
 
     #[test]
     fn the_key_that_lasts_goes_last_whoever_makes_room() {
-        let (mut book, now) = (Records::new(key(0)), Instant::now());
+        let (mut book, now) = (Records::new(key(0), [7; 32]), Instant::now());
         let (relay, other) = (PeerId::random(), PeerId::random());
         // Said first, so that it is the oldest.
         announce(&mut book, relay, 0..1, now + TTL);
@@ -368,13 +385,27 @@ mod tests {
     }
 
     #[test]
-    fn a_key_has_so_many_providers_and_then_no_more() {
-        let (mut book, now) = (Records::default(), Instant::now());
-        for _ in 0..MAX_PROVIDERS {
-            assert_eq!(book.keep(key(0), PeerId::random(), now + TTL), Kept::Stored);
+    fn many_that_claim_a_key_first_leave_room_for_who_comes_last_at_most_nodes() {
+        let (now, honest) = (Instant::now(), PeerId::random());
+        let liars: Vec<_> = (0..27).map(|_| PeerId::random()).collect();
+        let mut kept = 0;
+        for n in 0..100 {
+            let mut book = Records::new(key(1), [n; 32]);
+            for provider in liars.iter().chain([&honest]) {
+                book.keep(key(0), *provider, now + TTL);
+            }
+            sound(&book);
+            let first = book.keys[&key(0)].clone();
+            assert_eq!(first.len(), MAX_PROVIDERS);
+            // Who has lost does not win by saying it again.
+            for provider in liars.iter().chain([&honest]) {
+                let again = book.keep(key(0), *provider, now + TTL);
+                assert_eq!(again == Kept::Stored, first.contains(provider));
+            }
+            kept += usize::from(first.contains(&honest));
         }
-        assert_eq!(book.keep(key(0), PeerId::random(), now + TTL), Kept::Refused);
-        sound(&book);
+        // Twenty places for twenty-eight: 71 of 100 nodes, give or take.
+        assert!((50..=90).contains(&kept), "{kept}");
     }
 
     #[test]

@@ -132,8 +132,10 @@ async fn keys_that_are_none_are_refused_and_a_crowded_key_leaves_room_for_the_no
     }
     until("all was heard", async || heard(&victim) >= 4 * u64::from(crowd)).await;
     let counters = victim.net.counters();
-    assert_eq!(counters.dht_records_stored, u64::try_from(MAX_PROVIDERS).unwrap());
-    assert_eq!(counters.dht_records_refused, 3 * u64::from(crowd) + 2);
+    // Lots decide which two of the crowd are not kept.
+    let (kept, displaced) = (counters.dht_records_stored, counters.dht_records_displaced);
+    assert_eq!(kept - displaced, u64::try_from(MAX_PROVIDERS).unwrap());
+    assert_eq!(counters.dht_records_refused + displaced, 3 * u64::from(crowd) + 2);
     victim.net.provide(key).await.unwrap();
     let found = around[0].0.net.providers(key).await.unwrap();
     assert!(found.contains(&victim.id()), "{found:?}");
