@@ -78,9 +78,12 @@ impl Flow {
         self.doubted.store(millis(now), Ordering::Relaxed);
     }
 
-    /// Its way has given a sign of life.
-    pub(crate) fn trust(&self) {
-        self.doubted.store(0, Ordering::Relaxed);
+    /// Its way has given a sign of life, on a connection that has stood since then. One that came about when nothing
+    /// moved here any more shows that the node is reached, and not that it is where this socket leads.
+    pub(crate) fn trust(&self, since: Instant) {
+        if millis(since) <= self.moved.load(Ordering::Relaxed) {
+            self.doubted.store(0, Ordering::Relaxed);
+        }
     }
 
     /// What is seen of it now.
@@ -247,7 +250,9 @@ mod tests {
         flow.doubt(now);
         let later = now + Duration::from_secs(11);
         assert_eq!(judge(flow.look(later), NONE, NONE), Judgement::End);
-        flow.trust();
+        flow.trust(now + Duration::from_secs(1));
+        assert!(flow.look(later).doubted.is_some(), "a connection of afterwards");
+        flow.trust(now);
         assert_eq!(judge(flow.look(later), NONE, NONE), Judgement::Ask);
     }
 }

@@ -139,12 +139,13 @@ impl Links {
         }
     }
 
-    /// Takes the doubt back for the watched streams on such ways: a connection that goes there has given a sign of life.
-    pub(crate) fn trust(&self, which: impl Fn(&Way) -> bool) {
+    /// Takes the doubt back for the watched streams on such ways: a connection that has gone there since then has given a
+    /// sign of life.
+    pub(crate) fn trust(&self, since: Instant, which: impl Fn(&Way) -> bool) {
         let table = self.lock();
         let of_it = |entry: &&Entry| entry.way.as_ref().is_some_and(&which);
         for entry in table.open.values().filter(of_it) {
-            entry.life.flow.trust();
+            entry.life.flow.trust(since);
         }
     }
 

@@ -32,10 +32,11 @@ pub(super) type Unseen = BTreeMap<NodeId, Instant>;
 pub(super) struct Quiet(BTreeSet<Way>);
 
 impl Quiet {
-    /// Whether a connection goes one of them, or to a relay that stands on one, and is silent itself.
+    /// Whether a connection goes one of them, or to a relay that stands on one, or to the node at its end, and is silent
+    /// itself.
     pub(super) fn concerns(&self, peer: &Peer, on: &Connection, late: Duration, now: Instant) -> bool {
         on.streams.pulse().silence(now) >= flow::quiet() + late
-            && self.0.iter().any(|way| goes(peer.node, on, way))
+            && self.0.iter().any(|way| bears_on(peer.node, on, way))
     }
 }
 
@@ -46,6 +47,13 @@ fn goes(node: NodeId, on: &Connection, way: &Way) -> bool {
     } else {
         way.hop() == node
     }
+}
+
+/// Whether the loss of a connection to a node says something about this way: one that goes it, and a direct one to the
+/// node at its end. When that node's router has got another address, a relay on the way keeps what it carried for the
+/// old one, and answers as ever.
+fn bears_on(node: NodeId, on: &Connection, way: &Way) -> bool {
+    goes(node, on, way) || way.node == node && on.transport != Transport::Relay
 }
 
 /// Whether a connection to a node goes all of this way: one to the relay on it says nothing about what is beyond.
@@ -89,8 +97,9 @@ impl Node {
         quiet
     }
 
-    /// A connection is given up for dead: bulk streams that go the same way are in doubt, unless another one, which has
-    /// stood for as long, was heard when this one was not.
+    /// A connection is given up for dead: bulk streams that go the same way are in doubt, and those that go to the same
+    /// node through a relay, unless another connection of their way, which has stood for as long, was heard when this
+    /// one was not.
     pub(super) fn doubt_bulk(&self, peer: &Peer, dead: &Connection, now: Instant) {
         let silence = dead.streams.pulse().silence(now);
         let heard = |c: &Connection| {
@@ -100,14 +109,15 @@ impl Node {
         let links = &self.shared.bulk.links;
         links.doubt(now, |way| {
             let mut others = peer.connections.iter().filter(|c| c.id != dead.id);
-            goes(peer.node, dead, way) && !others.any(|c| goes(peer.node, c, way) && heard(c))
+            bears_on(peer.node, dead, way) && !others.any(|c| goes(peer.node, c, way) && heard(c))
         });
     }
 
-    /// A connection has given a sign of life: bulk streams that go the same way are in doubt no longer.
+    /// A connection has given a sign of life: bulk streams that go the same way, and have moved while it stood, are in
+    /// doubt no longer.
     pub(super) fn trust_bulk(&self, peer: &Peer, alive: &Connection) {
         let links = &self.shared.bulk.links;
-        links.trust(|way| goes_all(peer.node, alive, way));
+        links.trust(alive.since, |way| goes_all(peer.node, alive, way));
     }
 
     /// Ends the bulk streams of a node.
@@ -166,5 +176,8 @@ mod tests {
         );
         assert!(goes_all(peer, &direct, &straight) && !goes_all(peer, &direct, &around));
         assert!(goes(relay, &direct, &around) && !goes_all(relay, &direct, &around));
+        // But that a node is lost where it was says something of what a relay carries for it.
+        assert!(bears_on(peer, &direct, &around) && !goes(peer, &direct, &around));
+        assert!(bears_on(relay, &direct, &around) && !bears_on(relay, &direct, &straight));
     }
 }
