@@ -204,8 +204,9 @@ impl Attacker {
     }
 
     fn have_come(&self, coming: JoinSet<()>) {
+        // Whoever is still trying then stays outside: how many are let in is looked at by itself.
         let all = async { timeout(SOON, coming.join_all()).await };
-        self.runtime.block_on(all).expect("each has tried");
+        let _ = self.runtime.block_on(all);
     }
 
     /// Many say that they have it.

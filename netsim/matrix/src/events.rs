@@ -73,7 +73,7 @@ impl Event {
                 let now = scene.lab.plan().routers.iter().find(|r| r.name == router);
                 let now = now.and_then(|r| r.v4).unwrap_or(Ipv4Addr::UNSPECIFIED);
                 let [a, b, c, last] = now.octets();
-                // And another one again in the next run.
+                // The number after it where the router has that one already.
                 let other = if last < ANOTHER { ANOTHER } else { last + 1 };
                 scene
                     .lab
@@ -106,8 +106,8 @@ pub struct EventTrial {
     pub side: Word,
     /// The longest time without a byte, from when it happened, in milliseconds.
     pub stall_ms: Option<u64>,
-    /// From when it happened until there was a direct connection that had begun after it, or was used after it, in
-    /// milliseconds.
+    /// From when it happened until there was a direct connection that had begun after it, in milliseconds; none where
+    /// the one of before lived on.
     pub direct_ms: Option<u64>,
     /// What went wrong.
     pub trouble: Option<String>,

@@ -2,7 +2,7 @@
 
 use super::{
     arrivals::Arrival,
-    probe::{self, Probe},
+    probe::{self, NoProbe, Probe},
     wire::{self, DIAL_REQUEST, DataResponse, DialRequest, MAX_FILLING, Said, dial, status},
 };
 use crate::{crypto, error::NetError, event::Transport, frame, handle::NetHandle, names};
@@ -100,8 +100,8 @@ impl NetHandle {
 
     /// Whether large packets pass to a node at exactly this TCP address and back, where small ones do: it is connected
     /// to, outside of all other connections, and says 8 KiB again at once. They do not pass where something on the way
-    /// drops packets as large as the line takes here without saying so; then not even the handshake ends, whose
-    /// packets are large as well.
+    /// drops packets as large as the line takes here without saying so; then the handshake may not even end, some of
+    /// whose packets are large as well.
     ///
     /// # Errors
     /// As [`NetHandle::try_address`]; nothing is known then.
@@ -113,16 +113,14 @@ impl NetHandle {
         let tcp = names::tcp(&names::address(&addr)?)
             .ok_or_else(|| unreachable(io::ErrorKind::Unsupported.into()))?;
         probe::small(tcp).await.map_err(unreachable)?;
-        let begun = Instant::now();
-        let passes = match self.probe(node, &addr).await {
+        let passes = match self.attempt(node, &addr).await? {
             Ok(mut probe) => {
                 let passes = probe.large().await;
                 probe.close().await;
                 passes.map_err(unreachable)?
             }
-            // A word of refusal comes sooner.
-            Err(_) if begun.elapsed() >= probe::DIAL => false,
-            Err(e) => return Err(e),
+            Err(NoProbe::Silent) => false,
+            Err(why) => return Err(unreachable(io::Error::other(why.to_string()))),
         };
         if !passes {
             // Who answers nothing at all any more shows nothing.
@@ -133,19 +131,26 @@ impl NetHandle {
 
     /// A connection of its own to a node at exactly this address.
     async fn probe(&self, node: NodeId, addr: &str) -> Result<Probe, NetError> {
+        self.attempt(node, addr)
+            .await?
+            .map_err(|why| NetError::Unreachable {
+                node,
+                reasons: vec![format!("{addr}: {why}")],
+            })
+    }
+
+    /// The same; a connection that does not come about is no error of the outer kind.
+    async fn attempt(&self, node: NodeId, addr: &str) -> Result<Result<Probe, NoProbe>, NetError> {
         let parsed = names::address(addr)?;
         let expected = names::peer_id(node)?;
-        let unreachable = |why: String| NetError::Unreachable {
-            node,
-            reasons: vec![format!("{addr}: {why}")],
-        };
         let prober = self.shared.reach.prober().ok_or(NetError::Stopped)?;
-        let probe = prober.dial(&parsed).await.map_err(unreachable)?;
-        if probe.peer != expected {
-            probe.close().await;
-            return Err(unreachable("another node answers there".to_owned()));
-        }
-        Ok(probe)
+        Ok(match prober.dial(&parsed).await {
+            Ok(probe) if probe.peer != expected => {
+                probe.close().await;
+                Err(NoProbe::Refused("another node answers there".to_owned()))
+            }
+            dialed => dialed,
+        })
     }
 
     /// Connects to this node itself at one of its addresses outside: whether the router leads such connections back in

@@ -74,6 +74,27 @@ pub(super) struct Probe {
     muxer: StreamMuxerBox,
 }
 
+/// Why there is none.
+#[derive(Debug)]
+pub(super) enum NoProbe {
+    /// Others are being tried; nothing was sent.
+    Busy,
+    /// Nobody answered, or not to the end of the handshake.
+    Silent,
+    /// It was refused, or is no address for this; for people.
+    Refused(String),
+}
+
+impl fmt::Display for NoProbe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy => f.write_str("too many addresses are being tried"),
+            Self::Silent => write!(f, "no answer within {} s", DIAL.as_secs()),
+            Self::Refused(why) => f.write_str(why),
+        }
+    }
+}
+
 impl fmt::Debug for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Probe({})", self.peer)
@@ -96,10 +117,12 @@ impl Prober {
         direct(self.transports, &self.key)
     }
 
-    /// Connects to whoever answers there; the error is one line for people.
-    pub(super) async fn dial(&self, addr: &Multiaddr) -> Result<Probe, String> {
+    /// Connects to whoever answers there.
+    pub(super) async fn dial(&self, addr: &Multiaddr) -> Result<Probe, NoProbe> {
+        let Ok(Ok(_place)) = timeout(DIAL, self.places.acquire()).await else {
+            return Err(NoProbe::Busy);
+        };
         let dialing = async {
-            let _place = self.places.acquire().await.map_err(|e| e.to_string())?;
             let begun = Instant::now();
             if let Some(ip) = names::ip(addr) {
                 self.sent.note(ip, begun);
@@ -126,8 +149,8 @@ impl Prober {
             })
         };
         match timeout(DIAL, dialing).await {
-            Ok(done) => done,
-            Err(_) => Err(format!("no answer within {} s", DIAL.as_secs())),
+            Ok(done) => done.map_err(NoProbe::Refused),
+            Err(_) => Err(NoProbe::Silent),
         }
     }
 

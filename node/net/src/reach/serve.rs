@@ -160,7 +160,7 @@ async fn reached(service: &Service, addr: &Multiaddr, expected: libp2p::PeerId, 
     let mut probe = match service.prober.dial(addr).await {
         Ok(probe) => probe,
         Err(why) => {
-            tracing::debug!(target: "hive_net::reach", %addr, why, "not reached");
+            tracing::debug!(target: "hive_net::reach", %addr, %why, "not reached");
             return dial::DIAL_ERROR;
         }
     };

@@ -125,10 +125,15 @@ impl Node {
     pub(super) fn on_kad(&mut self, event: Event) {
         match event {
             Event::OutboundQueryProgressed {
-                result: QueryResult::Bootstrap(result),
+                result: QueryResult::Bootstrap(_),
                 step,
+                stats,
                 ..
-            } => self.refresh.progressed(Instant::now(), result.is_ok(), step.last),
+            } => {
+                // The library calls it done as well when every dial has failed.
+                let answered = stats.num_successes() > 0;
+                self.refresh.progressed(Instant::now(), answered, step.last);
+            }
             Event::RoutingUpdated {
                 is_new_peer: true, ..
             } => self.refresh.entered(Instant::now()),

@@ -165,7 +165,7 @@ impl Node {
         let Some(wish) = self.relays.0.get_mut(&peer) else {
             return;
         };
-        wish.since = now;
+        (wish.since, wish.hasty) = (now, 0);
         match asked {
             Ok(listener) => wish.listener = Some(listener),
             Err(e) => {
@@ -181,8 +181,10 @@ impl Node {
             return;
         };
         wish.since = Instant::now();
-        wish.pause = FIRST_PAUSE;
-        wish.tries = 0;
+        if !wish.left_alone() {
+            wish.pause = FIRST_PAUSE;
+            wish.tries = 0;
+        }
         for waiting in wish.waiting.drain(..) {
             let _ = waiting.send(Ok(address.to_string()));
         }
@@ -223,7 +225,7 @@ impl Node {
     /// A relay has been connected to again: what was lost with it is asked for at once.
     pub(super) fn relay_is_back(&mut self, peer: PeerId) {
         let now = Instant::now();
-        if let Some(wish) = self.relays.0.get_mut(&peer) {
+        if let Some(wish) = self.relays.0.get_mut(&peer).filter(|w| !w.left_alone()) {
             wish.again = now;
             wish.pause = FIRST_PAUSE;
             wish.tries = 0;
@@ -292,11 +294,16 @@ impl Wish {
         if renewal {
             self.hasty = if hasty { self.hasty.saturating_add(1) } else { 0 };
         }
-        if self.hasty < MAX_HASTY {
+        if !self.left_alone() {
             return None;
         }
-        (self.hasty, self.pause, self.tries) = (0, LONGEST_PAUSE, SHORT_PAUSES);
+        (self.pause, self.tries) = (LONGEST_PAUSE, SHORT_PAUSES);
         self.listener
+    }
+
+    /// Whether it is left alone: until it is asked again, what it still says shortens nothing.
+    const fn left_alone(&self) -> bool {
+        self.hasty >= MAX_HASTY
     }
 
     fn pause_from(&mut self, now: Instant) {

@@ -49,8 +49,8 @@ pub struct ReachView {
     pub clock_skew_ms: Option<i64>,
     /// How many said so.
     pub clock_peers: u32,
-    /// Largest packet in bytes that the system believes the way to a peer takes; nothing is sent to find out. Absent
-    /// without a peer that is reached directly.
+    /// Largest packet in bytes that the system believes the way to a peer takes: the route's, or what a router has said
+    /// to something large that was sent. Absent without a peer that is reached directly.
     pub mtu: Option<u32>,
     /// Whether 8 KiB at once came to a peer and back over TCP, where a few bytes did; absent when that was not tried.
     #[serde(default)]

@@ -20,6 +20,8 @@ const MAX_DETAILS: usize = 64;
 const FRESH_LIMIT: Duration = Duration::from_secs(12);
 /// Whether UDP and TCP pass takes some tries of five seconds where they do not.
 const WAYS_LIMIT: Duration = Duration::from_secs(17);
+/// Whether much at once passes is known by then, or not at all: within the time of a fresh check.
+const LARGE_LIMIT: Duration = Duration::from_secs(11);
 /// Members tried for whether much at once passes.
 const MAX_LARGE: usize = 2;
 /// The first of them comes within this time, or none does.
@@ -117,11 +119,19 @@ impl Reach {
             let seen = outside?;
             Some(self.0.net.hairpin(seen.addr.clone()).await.is_ok())
         };
-        let (hairpin, large) = tokio::join!(turned, self.large(&peers));
-        // Only now: if a router has complained of what was too large, the system knows it.
-        let mtu = towards.and_then(|d| d.ip).and_then(hive_net::route_mtu);
-        let mut found = lock(&self.0.found);
-        (found.hairpin, found.large, found.mtu) = (hairpin, large, mtu);
+        // Each is told as it comes.
+        let hairpin = async {
+            let hairpin = turned.await;
+            lock(&self.0.found).hairpin = hairpin;
+        };
+        let size = async {
+            let large = timeout(LARGE_LIMIT, self.large(&peers)).await.unwrap_or(None);
+            // Only now: if a router has complained of what was too large, the system knows it.
+            let mtu = towards.and_then(|d| d.ip).and_then(hive_net::route_mtu);
+            let mut found = lock(&self.0.found);
+            (found.large, found.mtu) = (large, mtu);
+        };
+        tokio::join!(hairpin, size);
     }
 
     /// Whether much at once passes over TCP, to whoever is connected and is farthest away.
