@@ -1,8 +1,10 @@
 //! Demands, offers, and which offers become leases.
 
 use super::{
-    DemandDraft, Effect, MAX_LEASES, MAX_LEASES_PER_JOB, MAX_OFFERS, Submitter, Timer, job::Standing,
-    lease::Phase, places::IDLE_AFTER,
+    DemandDraft, Effect, MAX_LEASES, MAX_LEASES_PER_JOB, MAX_OFFERS, Submitter, Timer,
+    job::{Job, LeaseNo, Standing},
+    lease::Phase,
+    places::IDLE_AFTER,
 };
 use hive_protocol::{
     credential::Credential,
@@ -39,16 +41,7 @@ impl Submitter {
         let Some(job) = self.jobs.get(&id) else {
             return;
         };
-        // What runs to its end with a lease that closes has its place.
-        let closing: usize = job
-            .leases
-            .iter()
-            .filter_map(|no| self.leases.get(no))
-            .filter(|l| l.phase == Phase::Closing)
-            .map(|l| l.assigned.len())
-            .sum();
-        let placed = u32::try_from(closing).unwrap_or(u32::MAX);
-        let useful = job.useful_slots(placed, self.config.max_slots);
+        let useful = job.useful_slots(self.placed(job), self.config.max_slots);
         let want = useful.saturating_sub(job.live_slots);
         let able = self.own.is_some()
             && self.authority_up
@@ -81,6 +74,24 @@ impl Submitter {
             });
         }
         self.announce(id);
+    }
+
+    /// Tasks that need no slot of a lease that counts: they run to their end with one that closes.
+    pub(super) fn placed(&self, job: &Job) -> u32 {
+        let closing = |no: &LeaseNo| self.leases.get(no).filter(|l| l.phase == Phase::Closing);
+        // What is called back will need a place, or is not to be run any more.
+        let there: usize = job
+            .leases
+            .iter()
+            .filter_map(closing)
+            .map(|l| l.assigned.len().saturating_sub(l.recalls as usize))
+            .sum();
+        // Of a task that two leases have the other copy uses a slot that counts, or was counted here twice.
+        let twice = job
+            .doubles()
+            .filter(|two| two.iter().any(|no| closing(no).is_some()))
+            .count();
+        u32::try_from(there.saturating_sub(twice)).unwrap_or(u32::MAX)
     }
 
     /// Publishes a demand (again).

@@ -68,10 +68,11 @@ impl Submitter {
         let (Some(job), Some(lease)) = (self.jobs.get_mut(&id), self.leases.get_mut(&no)) else {
             return;
         };
+        // Said anew below; what no longer waits does not shun anybody.
+        lease.unsuited = false;
         if !lease.takes() || job.totals.waiting == 0 {
             return;
         }
-        lease.unsuited = false;
         let have = lease.assigned.len() as u64;
         let depth = lease.depth(job.average_us, self.config.queue_ms);
         // Towards the end everyone gets a share by its slots, and nobody hoards.

@@ -105,6 +105,8 @@ pub(super) struct Job {
     /// Tasks before `fresh` that wait again.
     again: BTreeSet<u32>,
     avoid: BTreeMap<u32, Vec<NodeId>>,
+    /// Tasks with workers that have been handed out a second time; all that two leases have are among them.
+    doubled: BTreeSet<u32>,
     /// How tasks ended that did not succeed.
     pub ends: BTreeMap<u32, TaskEnd>,
     pub arriving: BTreeMap<u32, Arriving>,
@@ -144,6 +146,7 @@ impl Job {
             fresh: 0,
             again: BTreeSet::new(),
             avoid: BTreeMap::new(),
+            doubled: BTreeSet::new(),
             ends: BTreeMap::new(),
             arriving: BTreeMap::new(),
             totals: Totals {
@@ -226,6 +229,9 @@ impl Job {
         if slot.is_ended() {
             self.avoid.remove(&index.0);
         }
+        if before == Stage::Assigned {
+            self.doubled.remove(&index.0);
+        }
         self.count(before, false);
         self.count(stage, true);
     }
@@ -272,6 +278,15 @@ impl Job {
         None
     }
 
+    /// The leases of each task that two of them have.
+    pub(super) fn doubles(&self) -> impl Iterator<Item = [LeaseNo; 2]> {
+        self.doubled
+            .iter()
+            .filter_map(|i| self.slots.get(*i as usize))
+            .map(|s| s.copies)
+            .filter(|[_, b]| *b != 0)
+    }
+
     /// Gives a task to a lease: its next attempt.
     pub(super) fn hand(&mut self, index: TaskIndex, no: LeaseNo) -> Option<u16> {
         let slot = self.slots.get_mut(index.0 as usize)?;
@@ -279,6 +294,9 @@ impl Job {
         let attempt = slot.attempt;
         let [a, b] = slot.copies;
         slot.copies = if a == 0 { [no, b] } else { [a, no] };
+        if slot.copies[1] != 0 {
+            self.doubled.insert(index.0);
+        }
         if attempt > 1 {
             self.totals.retries = self.totals.retries.saturating_add(1);
         }
@@ -359,7 +377,15 @@ impl Job {
                 slot.stage == Stage::Assigned,
                 "task {i}: {slot:?}"
             );
+            if slot.copies[1] != 0 {
+                let known = u32::try_from(i).is_ok_and(|n| self.doubled.contains(&n));
+                assert!(known, "task {i} is doubled unnoticed");
+            }
         }
+        assert!(
+            self.doubled.len() <= self.totals.assigned as usize,
+            "doubles of tasks nobody has"
+        );
         assert_eq!(t, self.totals, "counts of {:?}", self.id);
         assert_eq!(self.totals.tasks as usize, self.tasks.len());
         assert_eq!(self.arriving.len(), self.totals.fetching as usize);

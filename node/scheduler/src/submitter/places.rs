@@ -71,10 +71,16 @@ impl Submitter {
             self.timers.set_earlier(Timer::Places, next);
         }
         for (_, _, id) in waiting {
-            for (node, leases) in &mut spare {
-                self.take_over(id, *node, leases);
-            }
+            self.share_out(id, &mut spare);
         }
+    }
+
+    /// Gives a waiting job what it wants of the idle places, node by node. What is used up is not looked at again.
+    fn share_out(&mut self, id: JobId, spare: &mut BTreeMap<NodeId, Vec<LeaseNo>>) {
+        spare.retain(|node, leases| {
+            self.take_over(id, *node, leases);
+            !leases.is_empty()
+        });
     }
 
     /// Since when a lease could give up places, if it may.
@@ -83,8 +89,10 @@ impl Submitter {
         let job = self.jobs.get(&lease.job)?;
         // Tasks on their way back to the queue, and results on their way here, make places busy again.
         let quiet = job.arriving.len() < MAX_FETCHING && (job.totals.waiting == 0 && job.demand.is_none());
+        // Others may have taken since what did not want to come here.
+        let shunned = lease.unsuited && job.totals.waiting > 0;
         let tied = lease.predecessor.is_some() || lease.successor.is_some() || lease.recalls > 0;
-        (lease.takes() && lease.spare() > 0 && !tied && (quiet || lease.unsuited)).then_some(since)
+        (lease.takes() && lease.spare() > 0 && !tied && (quiet || shunned)).then_some(since)
     }
 
     /// Gives a waiting job what idle places these leases have on one node: they close, which frees what they do
@@ -97,14 +105,18 @@ impl Submitter {
         let Some(standing) = job.demand else {
             return;
         };
+        // The cheap looks first: with many jobs waiting and many nodes this is done for each pair of them.
+        let full = job.leases.len() >= MAX_LEASES_PER_JOB || self.leases.len() >= MAX_LEASES;
+        if leases.is_empty() || full || standing.slots == 0 || !self.suits(job, facts) {
+            return;
+        }
         let paused = self.peers.get(&node).is_some_and(|p| p.pause_until > now);
         let asked = job
             .leases
             .iter()
             .filter_map(|no| self.leases.get(no))
             .any(|l| l.node == node && matches!(l.phase, Phase::Holding | Phase::Requesting));
-        let full = job.leases.len() >= MAX_LEASES_PER_JOB || self.leases.len() >= MAX_LEASES;
-        if paused || asked || full || standing.slots == 0 || !self.suits(job, facts) {
+        if paused || asked {
             return;
         }
         let need = &job.program.need;
@@ -164,3 +176,6 @@ impl Submitter {
                     .eq_ignore_ascii_case(&facts.capabilities.location))
     }
 }
+
+#[cfg(test)]
+mod tests;

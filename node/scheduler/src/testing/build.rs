@@ -75,6 +75,7 @@ impl TestHive {
             outcomes: BTreeMap::new(),
             slow: BTreeMap::new(),
             outputs: Vec::new(),
+            fetch_ms: 0,
             lie: 1,
             ran: BTreeMap::new(),
             peak: 0,

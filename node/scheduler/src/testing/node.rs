@@ -57,6 +57,8 @@ pub struct WorkerNode {
     pub slow: BTreeMap<u32, u64>,
     /// Output files of every task, to be fetched.
     pub outputs: Vec<OutputFile>,
+    /// How long it takes to fetch a task's blobs, beside the way there, in milliseconds.
+    pub fetch_ms: u64,
     /// Multiplies what its receipts claim: a liar has more than 1.
     pub lie: u64,
     /// Tasks run to their end, by index.

@@ -61,17 +61,15 @@ impl TestHive {
                 index,
                 attempt,
                 ..
-            } => self.later(
-                latency,
-                Happen::ToWorker(
-                    n,
-                    Input::BlobsReady {
-                        lease,
-                        index,
-                        attempt,
-                    },
-                ),
-            ),
+            } => {
+                let fetching = self.workers.get(n).map_or(0, |w| w.fetch_ms);
+                let input = Input::BlobsReady {
+                    lease,
+                    index,
+                    attempt,
+                };
+                self.later(Millis(latency.0 + fetching), Happen::ToWorker(n, input));
+            }
             Effect::RunTask { lease, order } => {
                 if let Some(e) = self.workers.get_mut(n).and_then(|w| w.executors.get_mut(&lease)) {
                     e.queue.push_back(*order);

@@ -2,7 +2,11 @@
 
 use super::*;
 use crate::submitter::Input;
-use hive_protocol::{ids::NodeId, resources::Resources, task::TaskSpec};
+use hive_protocol::{
+    ids::NodeId,
+    resources::Resources,
+    task::{BlobRef, TaskSpec},
+};
 
 /// How long the other job may wait for places that lie idle: a quarter of a second of patience, the authority, the worker.
 const PROMPTLY: u64 = 400;
@@ -206,4 +210,39 @@ fn the_one_without_any_place_comes_first() {
     ends(&mut hive, modest, 1_000 + PROMPTLY + 1_000);
     assert_eq!(running(&hive, long), 1);
     assert!(!state(&hive, greedy).is_final());
+}
+
+#[test]
+fn slots_a_lease_leaves_idle_are_its_heirs() {
+    let mut hive = TestHive::new();
+    let a = hive.worker(4);
+    hive.workers[a].slow.extend([(0, 27 * MINUTE), (1, 27 * MINUTE)]);
+    let mut spec = TestHive::spec(4);
+    spec.open = true;
+    let open = hive.submit(spec);
+    // Just before the hold is replaced a task comes whose input is long on its way.
+    hive.run(25 * MINUTE - 5_000);
+    hive.workers[a].fetch_ms = 30_000;
+    hive.input(Input::AddTasks {
+        job: open,
+        tasks: vec![TaskSpec {
+            stdin: Some(BlobRef {
+                inline: None,
+                ..BlobRef::of(b"large")
+            }),
+            ..TaskSpec::default()
+        }],
+    });
+    assert!(hive.run_until(10_000, |h| leases_of(h, open) == ["closing", "active"]));
+    hive.run(10);
+    let queued: u32 = hive.workers[a].core.leases().map(|l| l.queued).sum();
+    assert_eq!(queued, 1, "it is still on its way");
+    // Of four slots three have a task. The fourth is nobody else's, and at once at work.
+    assert_eq!(hive.workers[a].core.free().cpu_milli, 0);
+    add(&mut hive, open);
+    assert!(hive.run_until(1_000, |h| succeeded(h, open) == 3));
+    assert_eq!(running(&hive, open), 2);
+    hive.input(Input::CloseJob { job: open });
+    ends_and_settles(&mut hive, open, 20 * MINUTE);
+    assert_eq!(hive.workers[a].core.free().cpu_milli, 4000);
 }

@@ -174,6 +174,12 @@ impl Lease {
         self.queue.len() + self.running.len() + self.results.len()
     }
 
+    /// Slots for which it has no task, neither running nor waiting.
+    pub(super) fn unused(&self) -> u32 {
+        let busy = u32::try_from(self.queue.len() + self.running.len()).unwrap_or(u32::MAX);
+        self.granted.saturating_sub(busy)
+    }
+
     pub(super) fn capacity(&self) -> usize {
         self.slots as usize * MAX_PIPELINE_PER_SLOT as usize
     }

@@ -50,13 +50,12 @@ impl Worker {
     /// Hands slots an old lease does not need any more to its successor.
     pub(super) fn pass_on(&mut self, old: LeaseId) {
         let Some((heir, idle)) = self.leases.get(&old).and_then(|l| {
-            let idle = if l.phase == Phase::Settling {
-                l.granted
-            } else if l.queue.is_empty() {
-                let busy = u32::try_from(l.running.len()).unwrap_or(u32::MAX);
-                l.granted.saturating_sub(busy)
-            } else {
-                0
+            let idle = match l.phase {
+                Phase::Settling => l.granted,
+                // A task that waits for its blobs keeps its slot; those without a task are the heir's.
+                Phase::Ending { .. } => l.unused(),
+                Phase::Open if l.queue.is_empty() => l.unused(),
+                Phase::Open => 0,
             };
             (idle > 0).then_some((l.successor?, idle))
         }) else {
@@ -78,13 +77,11 @@ impl Worker {
     }
 
     /// A lease that takes no more tasks needs only the slots of those it has: the others are free for somebody else.
+    /// An heir's wants come first: it gets slots from nowhere but [`Self::pass_on`], called before.
     pub(super) fn give_up_idle(&mut self, id: LeaseId) {
-        let idle = self.leases.get(&id).map_or(0, |l| {
-            let busy = u32::try_from(l.queue.len() + l.running.len()).unwrap_or(u32::MAX);
-            match l.phase {
-                Phase::Ending { .. } => l.granted.saturating_sub(busy),
-                Phase::Open | Phase::Settling => 0,
-            }
+        let idle = self.leases.get(&id).map_or(0, |l| match l.phase {
+            Phase::Ending { .. } => l.unused(),
+            Phase::Open | Phase::Settling => 0,
         });
         if idle > 0 {
             self.give_back(id, idle);
